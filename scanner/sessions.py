@@ -1,0 +1,112 @@
+"""ONNX files opened with care: on the device that was asked for, or not at all.
+
+onnxruntime falls back to the CPU without a word; a run that was meant for a GPU would then take days
+and nobody would know why.  So the session's providers are compared with what was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scanner.errors import ModelError, UsageError
+
+MODEL_BYTES_MAX = 2 * 1024**3
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where networks run, and why there."""
+
+    name: str
+    provider: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """An ONNX file whose bytes were read once: what is hashed is what runs."""
+
+    path: Path
+    data: bytes
+    sha256: str
+
+
+def choose_device(want: str) -> Device:
+    """Return the device for `want` ("auto", "cpu" or "cuda"), or say what is missing."""
+    import onnxruntime
+
+    if want not in DEVICES:
+        raise UsageError(f"--device {want!r} is not one of {', '.join(DEVICES)}.")
+    available = onnxruntime.get_available_providers()
+    has_cuda = "CUDAExecutionProvider" in available
+    if want == "cuda" and not has_cuda:
+        raise ModelError(
+            "--device cuda was asked for, but this onnxruntime has no CUDA provider "
+            f"(it has: {', '.join(available)}). Install onnxruntime-gpu in place of onnxruntime, or pass --device cpu."
+        )
+    if want != "cpu" and has_cuda:
+        return Device("cuda", "CUDAExecutionProvider", f"{want}: onnxruntime has the CUDA provider")
+    reason = "cpu: asked for" if want == "cpu" else "auto: onnxruntime has no CUDA provider"
+    return Device("cpu", "CPUExecutionProvider", reason)
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read an ONNX file and refuse what could reach outside it.
+
+    Raises:
+        ModelError: not there, too large, not an ONNX graph, or its weights lie in other files (a path in
+            a downloaded graph could name any file of this machine).
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        size = path.stat().st_size
+        if size > MODEL_BYTES_MAX:
+            raise ModelError(f"{path} has {size} bytes; networks over {MODEL_BYTES_MAX} bytes are not opened.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The network {path} cannot be read: {error.strerror}.") from error
+    try:
+        model = onnx.load_model_from_string(data)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{path} is no ONNX file: {error}. Export the network to ONNX, opset 11 or newer.") from error
+    if not model.graph.output:
+        raise ModelError(f"{path} is no ONNX network: its graph has no output.")
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+        raise ModelError(f"{path} keeps its weights in other files. Save it as one file (onnx.save with its weights).")
+    return ModelFile(path, data, hashlib.sha256(data).hexdigest())
+
+
+def open_session(model: bytes, device: Device, *, threads: int, what: str) -> Any:
+    """Return an onnxruntime session for `model` that really runs on `device`.
+
+    Args:
+        model: serialised ONNX graph.
+        device: from `choose_device`.
+        threads: intra-op threads of one call.
+        what: file name for messages.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin while they wait take the cores of the other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [device.provider] if device.name == "cpu" else [device.provider, "CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        raise ModelError(f"{what} cannot be run by onnxruntime: {error}") from error
+    if session.get_providers()[0] != device.provider:
+        raise ModelError(
+            f"{what} was to run on {device.name}, but onnxruntime opened it with {session.get_providers()}. "
+            "The CUDA and cuDNN libraries that onnxruntime-gpu needs are probably missing; or pass --device cpu."
+        )
+    return session
