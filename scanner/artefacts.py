@@ -1,0 +1,239 @@
+"""What lies on disk: Arrow schemas, written down and versioned, and how tables of them are read and written.
+
+Every Parquet file of ours names its schema, its version and (where it holds or stems from vectors) the
+embedder's fingerprint in its metadata.  Readers refuse what is foreign or newer, with a sentence.
+Vectors and crops are biometric data: folders of ours are made for their owner alone (mode 0700).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexes.atomic import atomic_path
+from scanner.errors import ArtefactError
+
+SCHEMA_VERSION: Final = 1
+_NAME_KEY: Final = b"identity_leak.schema"
+_VERSION_KEY: Final = b"identity_leak.version"
+FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
+ROW_GROUP_ROWS: Final = 8192
+
+QUALITY: Final = pa.struct([(name, pa.float32()) for name in ("detection_score", "size_px", "sharpness", "frontality")])
+FACE_FIELDS: Final = (
+    pa.field("item_id", pa.string(), nullable=False),
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("other_uris", pa.list_(pa.string())),
+    pa.field("identity", pa.string()),
+    pa.field("face", pa.int16(), nullable=False),
+    pa.field("box", pa.list_(pa.float32(), 4)),
+    pa.field("quality", QUALITY),
+)
+"""What is known of a face besides its vector: the same columns in embeddings, queries and index rows."""
+
+CROP_FIELD: Final = pa.field("crop_png", pa.binary())
+
+REFERENCE_ROWS: Final = pa.schema([pa.field("face_id", pa.string(), nullable=False), *FACE_FIELDS, CROP_FIELD])
+"""What an index keeps of a reference beside its vector and its own int64 id."""
+
+QUERIES: Final = pa.schema(
+    [
+        pa.field("query_id", pa.string(), nullable=False),
+        *FACE_FIELDS,
+        pa.field("best_score", pa.float32()),
+        pa.field("best_reference_id", pa.int64()),
+        pa.field("best_index", pa.string()),
+        pa.field("matches", pa.int32(), nullable=False),
+    ]
+)
+
+MATCHES: Final = pa.schema(
+    [
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("query_uri", pa.string(), nullable=False),
+        pa.field("query_face", pa.int16(), nullable=False),
+        pa.field("index", pa.string(), nullable=False),
+        pa.field("reference_id", pa.int64(), nullable=False),
+        pa.field("reference_uri", pa.string(), nullable=False),
+        pa.field("identity", pa.string()),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("p_value", pa.float64()),
+        pa.field("q_value", pa.float64()),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("flags", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+REJECTS: Final = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("identity", pa.string()),
+        pa.field("level", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+
+CROPS: Final = pa.schema(
+    [
+        pa.field("side", pa.string(), nullable=False),
+        pa.field("query_id", pa.string()),
+        pa.field("index", pa.string()),
+        pa.field("reference_id", pa.int64()),
+        pa.field("crop_png", pa.binary(), nullable=False),
+    ]
+)
+"""Crops of matched pairs, each once, written only when the user asks for them; `side` is query or reference."""
+
+
+def embeddings_schema(dim: int, *, crops: bool = False) -> pa.Schema:
+    """Return the schema of an embeddings file: one row a face, `embedding` float32[dim] of unit length."""
+    vector = pa.field("embedding", pa.list_(pa.float32(), dim), nullable=False)
+    extra = [CROP_FIELD] if crops else []
+    return pa.schema([pa.field("id", pa.string(), nullable=False), *FACE_FIELDS, *extra, vector])
+
+
+def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> pa.Schema:
+    """Return `schema` with our name, version and the embedder's fingerprint in its metadata."""
+    stamp = {_NAME_KEY: name.encode(), _VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    if fingerprint is not None:
+        stamp[FINGERPRINT_KEY] = fingerprint.encode()
+    return schema.with_metadata(stamp)
+
+
+class TableWriter:
+    """Writes one Parquet file, table by table, complete or absent: a context manager.
+
+    Row groups depend on the rows alone, not on how they were cut into tables: equal rows give equal bytes.
+    When the block raises, no file is left.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema, self.rows = path, schema, 0
+        self._waiting: list[pa.Table] = []
+        self._count = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            temporary.touch(mode=0o600)
+            writer = pq.ParquetWriter(temporary, self.schema, compression="zstd", write_page_checksum=True)
+            self._writer = stack.enter_context(writer)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows of the writer's schema."""
+        self._waiting.append(table.cast(self.schema))
+        self._count += table.num_rows
+        self.rows += table.num_rows
+        if self._count >= ROW_GROUP_ROWS:
+            joined = pa.concat_tables(self._waiting).combine_chunks()
+            whole = self._count - self._count % ROW_GROUP_ROWS
+            for start in range(0, whole, ROW_GROUP_ROWS):
+                self._writer.write_table(joined.slice(start, ROW_GROUP_ROWS))
+            self._waiting, self._count = [joined.slice(whole)], self._count - whole
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if error is not None:
+                raise error  # so that the writer below removes what was begun
+            if self._count:
+                self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+
+
+def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
+    """Write tables one after the other as one Parquet file, complete or absent; return its rows."""
+    with TableWriter(path, schema) as writer:
+        for table in tables:
+            writer.write(table)
+    return writer.rows
+
+
+def read_table(path: Path, name: str, *, columns: list[str] | None = None) -> pa.Table:
+    """Read a whole artefact, checking that it is one of ours.
+
+    Raises:
+        ArtefactError: not there, no Parquet, of another kind, or of a newer version.
+    """
+    with open_artefact(path, name) as file:
+        try:
+            return file.read(columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise ArtefactError(f"{path} is damaged: {error}. Make it again.") from error
+
+
+def iter_tables(path: Path, name: str, *, rows_max: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read an artefact in blocks of at most `rows_max` rows; same checks as `read_table`."""
+    with open_artefact(path, name) as file:
+        try:
+            for batch in file.iter_batches(batch_size=rows_max, columns=columns):
+                yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise ArtefactError(f"{path} is damaged: {error}. Make it again.") from error
+
+
+def open_artefact(path: Path, name: str) -> pq.ParquetFile:
+    """Open one of our Parquet files after checking its stamp; see `read_table` for errors."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is not there. It is written last: the run has probably not finished.") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"{path} is no readable Parquet file: {error}. Make it again.") from error
+    stamp = file.schema_arrow.metadata or {}
+    found, version = stamp.get(_NAME_KEY, b"").decode(), stamp.get(_VERSION_KEY, b"0").decode()
+    if found != name:
+        file.close()
+        raise ArtefactError(f"{path} holds {found or 'no artefact of ours'}, expected {name}. Name another file.")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        file.close()
+        raise ArtefactError(
+            f"{path} is a {name} file of version {version}; this scanner reads up to {SCHEMA_VERSION}. "
+            "Install the newer scanner that wrote it."
+        )
+    return file
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of ours; ArtefactError when it is missing or broken."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is not there: is this a finished run?") from error
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read: {error}. Make it again.") from error
+    if not isinstance(document, dict):
+        raise ArtefactError(f"{path} holds no JSON object. Make it again.")
+    return document
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner can enter; one that is there already keeps its mode."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+
+
+def table_of(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
+    """Make a table of `schema` from columns; missing nullable columns are filled with null."""
+    rows = len(next(iter(columns.values()))) if columns else 0
+    arrays = []
+    for field in schema:
+        values = columns.get(field.name)
+        if values is None:
+            arrays.append(pa.nulls(rows, field.type))
+        else:
+            arrays.append(values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)

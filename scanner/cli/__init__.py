@@ -1,0 +1,101 @@
+"""The command line: argv in, talk on stderr, data on stdout, exit codes.
+
+One file a command, imported when it is called, so that `scanner --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from scanner._version import __version__
+
+COMMANDS = {
+    "demo": ("scanner.cli.demo", "Everything on a small drawn world with known truth; writes a report."),
+    "index": ("scanner.cli.index", "Build, add to, erase from and check indexes of candidate data sets."),
+    "embed": ("scanner.cli.embed", "Faces of a source to embeddings (Parquet), resumable."),
+    "scan": ("scanner.cli.scan", "The main job: search images against indexes, write a run folder with a report."),
+    "calibrate": ("scanner.cli.calibrate", "Thresholds at wanted false match rates, from labelled faces."),
+    "report": ("scanner.cli.report", "Show a finished run, or make its page again."),
+    "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
+}
+EXIT_DONE, EXIT_USAGE, EXIT_BUG, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="scanner")
+def cli() -> None:
+    """Show whether a face generator gives away the people it was trained on.
+
+    Generated faces are embedded and searched against indexes of candidate data sets; matches are flagged with the
+    error rate that they were decided at.  A match says "closer than unrelated people are", never who somebody is.
+
+    \b
+    scanner demo
+    scanner index build people.idx photos/ --embedder insightface:buffalo_l --identity-from folder
+    scanner scan generated/ --against people.idx --out run --fmr 1e-4 --calibrate-on people.idx
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code.
+
+    0 done · 2 usage, configuration or bad input · 3 a bug of ours · 4 done, but part of a source could not be read ·
+    130 interrupted.
+    """
+    from indexes.errors import IndexesError
+    from scanner.errors import ScannerError
+
+    try:
+        code = cli.main(args=list(argv) if argv is not None else None, prog_name="scanner", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return EXIT_USAGE
+    except ScannerError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (IndexesError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_USAGE
+    except Exception:  # noqa: BLE001 - the last line of defence says that the fault is ours
+        traceback.print_exc()
+        click.echo(
+            "error: this is a bug of the scanner, not of your input. Please report it with the lines above.", err=True
+        )
+        return EXIT_BUG
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _interrupted() -> int:
+    click.echo("interrupted: what was finished is kept; the same command with --resume goes on from there.", err=True)
+    return EXIT_INTERRUPTED

@@ -1,0 +1,179 @@
+"""`scanner index …`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scanner.cli.counts import exit_code, tell
+from scanner.cli.options import (
+    face_options,
+    face_values,
+    quiet_value,
+    source_options,
+    source_values,
+    talk_options,
+    target_options,
+)
+from scanner.cli.talk import answer, say, talk
+from scanner.errors import UsageError
+
+_STORED = (
+    click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+                 help="float16 halves the disk; scores are then good to about 5e-4."),
+    click.option("--codec", type=click.Choice(["auto", "always", "none"]), default="auto", show_default=True,
+                 help="Keep compressed codes for a fast complete search."),
+)  # fmt: skip
+
+
+@click.group("index")
+def command() -> None:
+    """Build, add to, erase from and check indexes of candidate data sets."""
+
+
+@command.command("build")
+@click.argument("out", type=click.Path())
+@click.argument("source", nargs=-1, required=True)
+@face_options
+@source_options
+@_STORED[0]
+@_STORED[1]
+@click.option("--with-crops", is_flag=True, help="Keep aligned crops, so that reports can show them (biometric data).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws what the codec is trained on.")
+@target_options
+@talk_options
+def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
+    """Embed the faces of SOURCE (folders, archives, URLs, or ready embeddings) and make the index OUT.
+
+    \b
+    scanner index build people.idx photos/ --identity-from folder
+    scanner index build people.idx 'set-{00..07}.tar' --embedder onnx:face.onnx --detector scrfd.onnx
+    """
+    from scanner.jobs.build import BuildOptions, build
+
+    quiet = quiet_value(given)
+    names = ("dtype", "codec", "with_crops", "seed", "embedded_by")
+    options = BuildOptions(**{name: given.pop(name) for name in names})
+    faces, sources = face_values(given), source_values(given)
+    with talk(quiet=quiet) as progress:
+        result = build(out, source, options=options, faces=faces, sources=sources, progress=progress, **given)
+    say(f"{tell(result.counts)}\n{result.path}: {result.rows} references", quiet=quiet)
+    answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
+    return exit_code(result.counts)
+
+
+@command.command("add")
+@click.argument("index", type=click.Path(exists=True, file_okay=False))
+@click.argument("source", nargs=-1, required=True)
+@face_options
+@source_options
+@click.option("--with-crops", is_flag=True, help="Keep aligned crops (biometric data).")
+@click.option("--resume", is_flag=True, help="Finish interrupted work.")
+@talk_options
+def add_command(index: str, source: tuple[str, ...], **given: Any) -> int:
+    """Embed SOURCE with the index's own embedder and add what is not there yet."""
+    from scanner.jobs.build import BuildOptions, add
+
+    quiet = quiet_value(given)
+    options = BuildOptions(with_crops=given.pop("with_crops"), embedded_by=given.pop("embedded_by"))
+    faces, sources = face_values(given), source_values(given)
+    with talk(quiet=quiet) as progress:
+        result = add(index, source, options=options, faces=faces, sources=sources, progress=progress, **given)
+    say(f"{tell(result.counts)}\n{result.path}: {result.added} added, {result.rows} references", quiet=quiet)
+    answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
+    return exit_code(result.counts)
+
+
+@command.command("remove")
+@click.argument("index", type=click.Path(exists=True, file_okay=False))
+@click.option("--id", "ids", type=int, multiple=True, metavar="ID", help="Reference id; more than once.")
+@click.option("--identity", multiple=True, metavar="LABEL", help="Every reference of this identity; more than once.")
+@click.option("--uri", multiple=True, metavar="URI", help="Every reference from this uri; more than once.")
+@click.option("--request", metavar="NUMBER", help="Your number for the request; never write who asked.")
+@talk_options
+def remove_command(
+    index: str, ids: tuple[int, ...], identity: tuple[str, ...], uri: tuple[str, ...], **given: Any
+) -> int:
+    """Erase references: they are no longer found, and a record says what was erased and when, not who asked.
+
+    The bytes go with `scanner index compact`.
+    """
+    from indexes import open_index
+
+    if sum(map(bool, (ids, identity, uri))) != 1:
+        raise UsageError("Say what to erase by one of --id, --identity, --uri.")
+    quiet = quiet_value(given)
+    opened = open_index(Path(index))
+    where = {"identity": identity} if identity else {"uri": uri}
+    if ids:
+        record = opened.remove(list(ids), request=given["request"])
+    else:
+        record = opened.remove(where=where, request=given["request"])
+    say(f"{len(record.ids)} references erased from {index}; {opened.rows} are left. "
+        "Their bytes go with: scanner index compact", quiet=quiet)  # fmt: skip
+    answer({"index": index, "erased": len(record.ids), "rows": opened.rows, "erased_at": record.erased_at})
+    return 0
+
+
+@command.command("compact")
+@click.argument("index", type=click.Path(exists=True, file_okay=False))
+@talk_options
+def compact_command(index: str, **given: Any) -> int:
+    """Rewrite what holds erased references, so that their bytes are gone from the disk."""
+    from indexes import open_index
+
+    quiet = quiet_value(given)
+    opened = open_index(Path(index)).compact()
+    say(f"{index}: {opened.rows} references in {len(opened.manifest.segments)} segments, none erased", quiet=quiet)
+    answer({"index": index, "rows": opened.rows, "segments": len(opened.manifest.segments)})
+    return 0
+
+
+@command.command("show")
+@click.argument("index", type=click.Path(exists=True, file_okay=False))
+@talk_options
+def show_command(index: str, **given: Any) -> int:
+    """Say what an index holds and which embedder made it."""
+    from indexes import open_index
+
+    quiet = quiet_value(given)
+    opened = open_index(Path(index))
+    names = [name for name in opened.column("identity").to_pylist() if name is not None]
+    engine, reason = opened.engine(memory_bytes=4 << 30)
+    facts = {
+        "index": index,
+        "rows": opened.rows,
+        "identities": len(set(names)),
+        "dim": opened.dim,
+        "dtype": opened.manifest.dtype,
+        "fingerprint": opened.fingerprint,
+        "embedder": opened.manifest.embedder.get("name"),
+        "segments": len(opened.manifest.segments),
+        "codes": bool(opened.manifest.codec),
+        "engine": engine.name,
+        "engine_reason": reason,
+    }
+    for name, value in facts.items():
+        say(f"{name:14} {value}", quiet=quiet)
+    answer(facts)
+    return 0
+
+
+@command.command("verify")
+@click.argument("index", type=click.Path(exists=True, file_okay=False))
+@talk_options
+def verify_command(index: str, **given: Any) -> int:
+    """Read every byte of an index and check it against its manifest."""
+    from indexes import open_index
+
+    quiet = quiet_value(given)
+    findings = open_index(Path(index)).verify()
+    for finding in findings:
+        say(f"error: {finding}")
+    if not findings:
+        say(f"{index}: every file is as it was written", quiet=quiet)
+    answer({"index": index, "sound": not findings, "findings": findings})
+    return 2 if findings else 0

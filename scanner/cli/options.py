@@ -1,0 +1,97 @@
+"""Options that several commands share, and the plain values that they become."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from scanner.errors import UsageError
+from scanner.faces.quality import Gates
+from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.sources.options import IdentityFrom
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of `4GiB`, `512M` or `1000000`."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?b)?\s*", text.lower())
+    if match is None:
+        raise UsageError(f"{text!r} is no amount of memory. Write it as 4GiB, 512MiB or 1000000.")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+_FACE = (
+    click.option("--embedder", metavar="SPEC", help="insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, "
+                 "else what is installed]"),
+    click.option("--faces", type=click.Choice(["detect", "aligned", "whole"]), default="detect", show_default=True,
+                 help="Find and align faces; or pictures are aligned crops already; or no faces at all (art)."),
+    click.option("--detector", metavar="FILE", help="SCRFD file (.onnx) for --faces detect.  [default: the pack's own]"),
+    click.option("--select", type=click.Choice(["central", "largest", "all"]), default="central", show_default=True,
+                 help="Which faces of a picture."),
+    click.option("--min-face-px", type=float, default=Gates().size_min_px, show_default=True, metavar="PX",
+                 help="Smaller faces are rejected."),
+    click.option("--min-detection", type=float, default=Gates().detection_score_min, show_default=True, metavar="SCORE",
+                 help="Less certain detections are rejected."),
+    click.option("--min-sharpness", type=float, default=0.0, show_default=True, metavar="VAR", help="Blurred crops are rejected."),
+    click.option("--min-frontality", type=float, default=0.0, show_default=True, metavar="0..1", help="Profiles are rejected."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                 help="Where networks run."),
+    click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N", help="Threads.  [default: all cores]"),
+)  # fmt: skip
+
+_SOURCE = (
+    click.option("--identity-from", type=click.Choice([c.value for c in IdentityFrom]), default="labels", show_default=True,
+                 help="Where identities come from: the format's labels, the first sub-folder, the file name up to its last "
+                 "underscore, or nowhere."),
+    click.option("--image-column", metavar="NAME", help="Parquet column that holds images.  [default: image]"),
+    click.option("--identity-column", metavar="NAME", help="Parquet column that holds identities.  [default: identity]"),
+    click.option("--embedded-by", metavar="NAME", help="Your name for the embedder of ready embeddings (.npy, Parquet)."),
+)  # fmt: skip
+
+_TALK = (
+    click.option("--quiet", is_flag=True, help="No talk on stderr but errors."),
+    click.option("--json", "only_json", is_flag=True, help="The same: only the JSON line on stdout."),
+)
+
+_TARGET = (
+    click.option("--resume", is_flag=True, help="Finish interrupted work; same bytes as without the interruption."),
+    click.option("--force", is_flag=True, help="Replace what is there."),
+)
+
+
+def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+face_options, source_options, talk_options, target_options = _all(_FACE), _all(_SOURCE), _all(_TALK), _all(_TARGET)
+
+
+def face_values(given: dict[str, Any]) -> FaceOptions:
+    """Take the face options out of a command's arguments."""
+    gates = Gates(
+        given.pop("min_face_px"), given.pop("min_detection"), given.pop("min_sharpness"), given.pop("min_frontality")
+    )
+    names = ("embedder", "faces", "detector", "select", "device", "workers")
+    return FaceOptions(gates=gates, **{name: given.pop(name) for name in names})
+
+
+def source_values(given: dict[str, Any]) -> SourceOptions:
+    """Take the source options out of a command's arguments; `embedded_by` stays."""
+    return SourceOptions(**{name: given.pop(name) for name in ("identity_from", "image_column", "identity_column")})
+
+
+def quiet_value(given: dict[str, Any]) -> bool:
+    """Take the talk options out of a command's arguments."""
+    quiet, only_json = given.pop("quiet"), given.pop("only_json")
+    return bool(quiet or only_json)

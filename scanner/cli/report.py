@@ -1,0 +1,51 @@
+"""`scanner report …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scanner.cli.options import quiet_value, talk_options
+from scanner.cli.talk import answer, say
+
+
+@click.group("report")
+def command() -> None:
+    """Show a finished run, or make its page again."""
+
+
+@command.command("show")
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Identities to list."
+)
+@talk_options
+def show_command(run: str, top: int, **given: Any) -> int:
+    """Say in a few lines what a run found."""
+    from scanner.report.page import headline
+    from scanner.report.read import read_run
+
+    quiet = quiet_value(given)
+    found = read_run(Path(run))
+    say(headline(found), quiet=quiet)
+    for group in found.groups[:top]:
+        name = group.identity if group.identity is not None else f"reference {group.reference_id}"
+        say(f"  {group.best_score:.3f}  {name}  ({group.index}; {group.matches} pairs)", quiet=quiet)
+    answer({"run": run, "counts": found.summary["counts"], **found.summary["results"]})
+    return 0
+
+
+@command.command("html")
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@talk_options
+def html_command(run: str, **given: Any) -> int:
+    """Write the run's report.html again."""
+    from scanner.report.page import write_page
+
+    quiet = quiet_value(given)
+    path = write_page(Path(run))
+    say(f"{path} written", quiet=quiet)
+    answer({"page": str(path)})
+    return 0

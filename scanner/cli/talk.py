@@ -1,0 +1,125 @@
+"""What a person sees while a job runs: a bar on a terminal, a line now and then in a log, nothing when quiet."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from scanner.progress import Progress, Silent
+
+LINE_EVERY_S = 30.0
+
+
+@contextmanager
+def talk(*, quiet: bool) -> Iterator[Progress]:
+    """Lend the progress that fits where stderr goes."""
+    if quiet:
+        yield Silent()
+    elif sys.stderr.isatty():
+        with _bar() as progress:
+            yield progress
+    else:
+        lines = _Lines()
+        yield lines
+        lines.finish()
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Write a line of talk."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def answer(document: Mapping[str, Any]) -> None:
+    """Write the result as one JSON object on the last line of stdout."""
+    click.echo(json.dumps(document, sort_keys=True, ensure_ascii=False))
+
+
+class _Lines:
+    """One line at the start of a stage, one every half minute, one at its end."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._unit = ""
+        self._total: int | None = None
+        self._done = self._before = 0
+        self._started = self._spoke = time.monotonic()
+
+    def stage(self, name: str, *, total: int | None, unit: str, done: int = 0) -> None:
+        """See `Progress.stage`."""
+        self.finish()
+        self._name, self._unit, self._total, self._done, self._before = name, unit, total, done, done
+        self._started = self._spoke = time.monotonic()
+        if done:
+            say(f"{name}: {done} {unit} were done before")
+
+    def advance(self, units: int) -> None:
+        """See `Progress.advance`."""
+        self._done += units
+        now = time.monotonic()
+        if now - self._spoke >= LINE_EVERY_S:
+            self._spoke = now
+            say(self._line(now))
+
+    def note(self, sentence: str) -> None:
+        """See `Progress.note`."""
+        say(f"note: {sentence}")
+
+    def finish(self) -> None:
+        """Close the current stage."""
+        if self._name:
+            say(self._line(time.monotonic()))
+        self._name = ""
+
+    def _line(self, now: float) -> str:
+        rate = (self._done - self._before) / max(now - self._started, 1e-9)
+        of = f"/{self._total}" if self._total else ""
+        left = (
+            f", {(self._total - self._done) / rate:.0f} s left"
+            if self._total and rate and self._done < self._total
+            else ""
+        )
+        return f"{self._name}: {self._done}{of} {self._unit}, {rate:.1f}/s{left}"
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
+    with Bars(*columns, console=console) as bars:
+        yield _Bar(bars)
+
+
+class _Bar:
+    """A bar for each stage."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._task: Any = None
+        self._started, self._done = 0.0, 0
+
+    def stage(self, name: str, *, total: int | None, unit: str, done: int = 0) -> None:
+        """See `Progress.stage`."""
+        self._task = self._bars.add_task(name, total=total, completed=done, unit=unit, rate="")
+        self._started, self._done = time.monotonic(), 0
+
+    def advance(self, units: int) -> None:
+        """See `Progress.advance`."""
+        self._done += units
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        self._bars.update(self._task, advance=units, rate=f"{rate:.1f}/s")
+
+    def note(self, sentence: str) -> None:
+        """See `Progress.note`."""
+        self._bars.console.print(f"note: {sentence}", highlight=False, markup=False)

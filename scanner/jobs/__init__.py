@@ -1,0 +1,1 @@
+"""Jobs: the verbs of the scanner, resumable, on one machine."""

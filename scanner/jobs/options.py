@@ -1,0 +1,140 @@
+"""What a user may choose about sources, faces and embedder; and the road that follows from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from scanner.embedders import find_embedder, open_embedder
+from scanner.faces import Gates, Mode, open_finder
+from scanner.images import FILE_BYTES_MAX, PIXELS_MAX
+from scanner.pipeline import Road
+from scanner.sessions import choose_device
+from scanner.sources import Source, open_sources
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How sources are read.
+
+    Attributes:
+        identity_from: "labels" (what the format says), "folder" (first sub-folder), "name" (file name up to its
+            last underscore) or "nothing".
+        image_column: Parquet column of images.
+        identity_column: Parquet column of identities.
+        bytes_max: larger files are rejected.
+        storage_options: for fsspec; never written to an artefact, since it may hold credentials.
+    """
+
+    identity_from: str = "labels"
+    image_column: str | None = None
+    identity_column: str | None = None
+    bytes_max: int = FILE_BYTES_MAX
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def open(self, specs: Sequence[str]) -> Source:
+        """Open the sources, one after the other, as one."""
+        return open_sources(
+            specs,
+            identity_from=self.identity_from,
+            image_column=self.image_column,
+            identity_column=self.identity_column,
+            bytes_max=self.bytes_max,
+            storage_options=self.storage_options,
+        )
+
+    def plan(self) -> dict[str, Any]:
+        """Return what a resumed job must find unchanged."""
+        return {
+            "identity_from": self.identity_from,
+            "image_column": self.image_column,
+            "identity_column": self.identity_column,
+            "bytes_max": self.bytes_max,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """How pictures become vectors.
+
+    Attributes:
+        embedder: see `scanner.embedders.open_embedder`; None takes what is installed, and says which.
+        faces: "detect", "aligned" or "whole".
+        detector: an SCRFD file; None takes the pack's own.
+        select: "central" (large and near the middle), "largest" or "all" faces of a picture.
+        gates: quality gates.
+        pixels_max: larger pictures are rejected before they are decoded.
+        device: "auto", "cpu" or "cuda".
+        workers: threads; 0 takes one for each core that this process may use.  Changes no result.
+    """
+
+    embedder: str | None = None
+    faces: Mode = "detect"
+    detector: str | None = None
+    select: Literal["central", "largest", "all"] = "central"
+    gates: Gates = field(default_factory=Gates)
+    pixels_max: int = PIXELS_MAX
+    device: str = "auto"
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRoad:
+    """A road, what artefacts say about it, and what the user should be told."""
+
+    road: Road
+    description: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The embedder's."""
+        return self.road.embedder.fingerprint
+
+
+def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
+    """Open the embedder and the face finder that `options` ask for, before any long work.
+
+    Raises:
+        UsageError: the options do not fit together.
+        ModelError: a network is missing, broken or not on the device asked for.
+    """
+    device = choose_device(options.device)
+    spec = options.embedder
+    notes: tuple[str, ...] = ()
+    if spec is None:
+        spec, why = find_embedder()
+        notes = (f"embedder {spec} ({why})",)
+    opened = open_embedder(spec, device)
+    embedder = opened.embedder
+    detector = Path(options.detector).expanduser() if options.detector else opened.detector_path
+    finder = open_finder(
+        options.faces,
+        crop_size_px=embedder.crop_size_px,
+        device=device,
+        detector_path=detector if options.faces == "detect" else None,
+        for_dlib=spec == "dlib",
+        select=options.select,
+        gates=options.gates,
+    )
+    road = Road(finder, embedder, options.workers or cores(), options.pixels_max, keep_crops)
+    description = {
+        "embedder": embedder.describe(),
+        "faces": {
+            "mode": options.faces,
+            "select": options.select,
+            "detector": detector.name if detector and options.faces == "detect" else None,
+            "gates": asdict(options.gates),
+            "fingerprint": finder.fingerprint,
+        },
+        "pixels_max": options.pixels_max,
+    }
+    return OpenedRoad(road, description, notes + opened.notes)
+
+
+def cores() -> int:
+    """Return how many cores this process may use: containers and batch systems often give fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

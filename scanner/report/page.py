@@ -1,0 +1,88 @@
+"""One self-contained HTML page a run: no script, no remote content, everything escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from indexes.atomic import write_text
+from scanner.report.histogram import best_score_figure
+from scanner.report.read import GROUPS_MAX, PAIRS_MAX, Run, read_run
+
+REASON_TEXT = {
+    "unreadable": "the file could not be read",
+    "empty_file": "zero bytes",
+    "too_large_file": "larger than the limit on files",
+    "not_an_image": "no picture in a known format",
+    "truncated": "the picture is cut short",
+    "too_many_pixels": "more pixels than the limit",
+    "too_small": "too few pixels",
+    "archive_cut": "the archive ends in the middle",
+    "unsafe_name": "the archive's name for it leaves the archive",
+    "not_a_file": "a link or device inside an archive",
+    "bad_record": "a broken record",
+    "duplicate": "the same bytes came before",
+    "not_aligned": "no aligned crop",
+    "no_face": "no face was seen",
+    "too_many_faces": "more faces than the limit",
+    "face_too_small": "face below the size gate",
+    "face_too_blurred": "face below the sharpness gate",
+    "face_turned_away": "face below the frontality gate",
+    "face_unsure": "detection below the certainty gate",
+    "bad_embedding": "the vector is not finite or zero",
+}
+
+
+def write_page(folder: Path) -> Path:
+    """Write `report.html` into a run folder; return its path."""
+    path = folder / "report.html"
+    write_text(path, render(read_run(folder)))
+    return path
+
+
+def render(run: Run) -> str:
+    """Return the page of a run."""
+    environment = Environment(
+        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["count"] = _count
+    environment.filters["expected"] = _expected
+    threshold = run.summary["threshold"]["value"]
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        s=run.summary,
+        headline=headline(run),
+        figure=best_score_figure(run.best_scores, threshold),
+        groups_max=GROUPS_MAX,
+        pairs_max=PAIRS_MAX,
+        reason_text=REASON_TEXT,
+    )
+
+
+def headline(run: Run) -> str:
+    """Return the run in one sentence that claims no more than was measured."""
+    found = run.summary["results"]
+    expected = found["false_matches_expected"]
+    if found["matches"] == 0:
+        return f"None of {_count(found['queries'])} scanned faces comes as close to a reference as the threshold."
+    one = found["matched_queries"] == 1
+    start = (
+        f"{_count(found['matched_queries'])} of {_count(found['queries'])} scanned faces "
+        f"come{'s' if one else ''} closer to a reference than the threshold, in {_count(found['matches'])} "
+        f"pair{'' if found['matches'] == 1 else 's'}"
+    )
+    if expected is None:
+        return start + "; how many would by chance is not known."
+    return f"{start}; about {_expected(expected)} pairs are expected by chance alone."
+
+
+def _count(value: int) -> str:
+    """Thousands set apart by thin spaces."""
+    return f"{value:,}".replace(",", "\N{THIN SPACE}")
+
+
+def _expected(value: float) -> str:
+    """A rate or an expected number, without false precision."""
+    return _count(round(value)) if value >= 10 else f"{value:.2g}"  # noqa: PLR2004

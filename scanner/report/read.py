@@ -1,0 +1,155 @@
+"""A run folder as values that a page can show."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from scanner import artefacts
+from scanner.errors import ArtefactError
+from scanner.images import decode_rgb
+
+GROUPS_MAX = 120
+PAIRS_MAX = 6
+THUMBNAIL_PX = 96
+Rows = list[dict[str, Any]]
+CropKey = tuple[str, str | int]
+RUN_FORMAT, RUN_VERSION = "identity-leak-run", 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One match: both sides, the score, and the crops as data URLs where they were kept."""
+
+    query_uri: str
+    query_face: int
+    reference_uri: str
+    score: float
+    rank: int
+    query_crop: str | None
+    reference_crop: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All matches of one identity (or of one reference without identity), best first."""
+
+    index: str
+    identity: str | None
+    reference_id: int
+    matches: int
+    queries: int
+    best_score: float
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    `groups` holds the `GROUPS_MAX` best groups of `groups_in_all`; `reject_reasons` are (reason, level, count,
+    example uri).
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    best_scores: NDArray[np.float32]
+    groups: tuple[Group, ...]
+    groups_in_all: int
+    reject_reasons: tuple[tuple[str, str, int, str], ...]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ArtefactError: it is none, is not finished, or a newer version wrote it.
+    """
+    summary = artefacts.read_json(folder / "run.json")
+    if summary.get("format") != RUN_FORMAT:
+        raise ArtefactError(
+            f"{folder} is no run folder: its run.json is of another kind. Name a folder made by `scanner scan`."
+        )
+    if summary.get("format_version", 0) > RUN_VERSION:
+        raise ArtefactError(
+            f"{folder} was written by a newer scanner (run format {summary['format_version']}). Install it."
+        )
+    queries = artefacts.read_table(folder / "queries.parquet", "queries", columns=["best_score"])
+    matches = artefacts.read_table(folder / "matches.parquet", "matches")
+    rows = _group_rows(matches)
+    crops = _crops(folder, rows[:GROUPS_MAX])
+    groups = tuple(_group(group, crops) for group in rows[:GROUPS_MAX])
+    return Run(folder, summary, queries["best_score"].to_numpy(), groups, len(rows), _reasons(folder))
+
+
+def _group_rows(matches: pa.Table) -> list[Rows]:
+    """Return the matches of each identity, best first, the closest identity first."""
+    found: dict[tuple[str, str], Rows] = {}
+    for row in matches.to_pylist():
+        key = (row["index"], row["identity"] if row["identity"] is not None else f"#{row['reference_id']}")
+        found.setdefault(key, []).append(row)
+    for rows in found.values():
+        rows.sort(key=lambda r: (-r["score"], r["query_id"], r["reference_id"]))
+    return sorted(found.values(), key=lambda rows: (-rows[0]["score"], rows[0]["index"], rows[0]["reference_id"]))
+
+
+def _group(rows: Rows, crops: dict[CropKey, str]) -> Group:
+    pairs = tuple(
+        Pair(
+            row["query_uri"], row["query_face"], row["reference_uri"], row["score"], row["rank"],
+            crops.get(("query", row["query_id"])), crops.get((row["index"], row["reference_id"])),
+        )
+        for row in rows[:PAIRS_MAX]
+    )  # fmt: skip
+    best = rows[0]
+    queries = len({row["query_id"] for row in rows})
+    return Group(best["index"], best["identity"], best["reference_id"], len(rows), queries, best["score"], pairs)
+
+
+def _crops(folder: Path, groups: Sequence[Rows]) -> dict[CropKey, str]:
+    """Return thumbnails, as data URLs, of the crops that the page shows."""
+    path = folder / "crops.parquet"
+    if not path.exists():
+        return {}
+    shown: set[CropKey] = set()
+    for rows in groups:
+        shown |= {("query", row["query_id"]) for row in rows[:PAIRS_MAX]}
+        shown |= {(row["index"], row["reference_id"]) for row in rows[:PAIRS_MAX]}
+    found: dict[CropKey, str] = {}
+    for table in artefacts.iter_tables(path, "crops", rows_max=1024):
+        for row in table.to_pylist():
+            key: CropKey = ("query", row["query_id"]) if row["side"] == "query" else (row["index"], row["reference_id"])
+            if key in shown:
+                found[key] = _thumbnail(row["crop_png"])
+    return found
+
+
+def _thumbnail(png: bytes) -> str:
+    """Return a small JPEG of a crop as a data URL."""
+    picture = Image.fromarray(decode_rgb(png))
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _reasons(folder: Path) -> tuple[tuple[str, str, int, str], ...]:
+    counts: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str | int], str] = {}
+    for table in artefacts.iter_tables(folder / "rejects.parquet", "rejects", rows_max=65_536):
+        for row in table.select(["reason", "level", "uri"]).to_pylist():
+            key = (row["reason"], row["level"])
+            counts[key] += 1
+            examples.setdefault(key, row["uri"])
+    ordered = sorted(counts, key=lambda k: (-counts[k], k))
+    return tuple((reason, level, counts[reason, level], examples[reason, level]) for reason, level in ordered)

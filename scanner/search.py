@@ -1,0 +1,134 @@
+"""The one place where the scanner meets the index library: galleries, their canaries, and joins against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexes import Engine, Hits, Index, VectorBatch, open_index
+from indexes.errors import IndexesError
+from scanner.errors import ArtefactError, EmbedderMismatch
+from scanner.evidence.calibration import ScoreCounts
+
+CANARIES = 8
+CALIBRATION_ROWS_MAX = 20_000
+_TILE_ROWS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """An opened index, the engine that searches it, and why this engine.
+
+    `name` is the index folder's name: what matches call it.
+    """
+
+    name: str
+    index: Index
+    engine: Engine
+    engine_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canaries:
+    """Planted queries with a known outcome: references searched for themselves must be found with score 1."""
+
+    planted: int
+    found: int
+
+
+def open_galleries(paths: Sequence[Path], *, memory_bytes: int, engine: str = "auto") -> list[Gallery]:
+    """Open the indexes to search; all must stem from one embedder.
+
+    Raises:
+        EmbedderMismatch: two of them do not.
+        ArtefactError: two have one name, or one is empty.
+    """
+    galleries: list[Gallery] = []
+    for path in paths:
+        index = open_index(path)
+        if index.rows == 0:
+            raise ArtefactError(f"The index {path} is empty: nothing can be found in it. Add to it, or leave it out.")
+        if galleries:
+            check_fingerprint(index, galleries[0].index.fingerprint, what=f"the index {galleries[0].name}")
+        name = path.resolve().name
+        if name in {gallery.name for gallery in galleries}:
+            raise ArtefactError(f"Two of the indexes are called {name!r}; matches could not be told apart. Rename one.")
+        chosen, reason = index.engine(memory_bytes=memory_bytes, want=engine)
+        galleries.append(Gallery(name, index, chosen, reason))
+    return galleries
+
+
+def check_fingerprint(index: Index, fingerprint: str, *, what: str) -> None:
+    """Refuse to compare vectors of two embedders."""
+    if index.fingerprint != fingerprint:
+        known = index.manifest.embedder.get("name", "?")
+        raise EmbedderMismatch(
+            f"The index {index.path.name} was built with embedder {known} (fingerprint {index.fingerprint}), "
+            f"{what} has fingerprint {fingerprint}. Scores between them mean nothing. "
+            f"Use --embedder {known}, or build the index again with the embedder of the queries."
+        )
+
+
+def join(gallery: Gallery, vectors: NDArray[np.float32], *, threshold: float) -> Hits:
+    """Return every pair that reaches `threshold`, and each query's best reference whether or not it does.
+
+    Args:
+        gallery: what to search.
+        vectors: (n, dim) float32, unit rows.
+        threshold: inclusive.
+    """
+    return gallery.engine.search(VectorBatch(vectors), threshold=threshold, k=1)
+
+
+def try_canaries(gallery: Gallery) -> Canaries:
+    """Search evenly spaced references for themselves, by the engine that the run will use."""
+    references = gallery.index.references()
+    alive = references.live_rows()
+    rows = alive[np.unique(np.linspace(0, len(alive) - 1, CANARIES).astype(np.int64))]
+    vectors = references.gather(rows)
+    # Stored as float16 a vector is not exactly of unit length, so its score with itself may fall short of 1.
+    own_scores = np.einsum("ij,ij->i", vectors, vectors)
+    unit = np.ascontiguousarray(vectors / np.sqrt(own_scores)[:, None])
+    hits = join(gallery, unit, threshold=min(1.0, float(np.sqrt(own_scores.min()))) - 1e-5)
+    own = references.ids[rows]
+    found = sum(int(own[place] in hits.of_query(place).reference_id) for place in range(len(rows)))
+    if found < len(rows):
+        raise IndexesError(
+            f"Only {found} of {len(rows)} planted references were found in the index {gallery.name}: a scan would miss "
+            f"matches. Run: scanner index verify {gallery.index.path}"
+        )
+    return Canaries(len(rows), found)
+
+
+def count_pairs(
+    vectors: NDArray[np.float32], identities: Sequence[str | None], *, seed: int
+) -> tuple[ScoreCounts, ScoreCounts, int]:
+    """Count the scores of all pairs of labelled vectors.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        identities: n labels; rows without one are left out.
+        seed: draws `CALIBRATION_ROWS_MAX` rows when there are more.
+
+    Returns:
+        Counts of non-mated pairs, of mated pairs, and the number of identities.
+    """
+    labelled = np.array([i for i, name in enumerate(identities) if name is not None], np.int64)
+    if len(labelled) > CALIBRATION_ROWS_MAX:
+        labelled = np.sort(np.random.default_rng(seed).choice(labelled, CALIBRATION_ROWS_MAX, replace=False))
+    names, codes = np.unique(np.array([identities[i] for i in labelled], dtype=np.str_), return_inverse=True)
+    chosen = np.ascontiguousarray(vectors[labelled])
+    non_mated, mated = ScoreCounts(), ScoreCounts()
+    for start in range(0, len(chosen), _TILE_ROWS):
+        left, left_codes = chosen[start : start + _TILE_ROWS], codes[start : start + _TILE_ROWS]
+        for other in range(start, len(chosen), _TILE_ROWS):
+            scores = left @ chosen[other : other + _TILE_ROWS].T
+            same = left_codes[:, None] == codes[None, other : other + _TILE_ROWS]
+            once = np.ones_like(same) if other > start else np.triu(np.ones_like(same), 1)
+            non_mated.add(scores[once & ~same])
+            mated.add(scores[once & same])
+    return non_mated, mated, len(names)

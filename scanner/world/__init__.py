@@ -1,0 +1,1 @@
+"""The drawn world: people who do not exist, with known truth."""

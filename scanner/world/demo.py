@@ -1,0 +1,226 @@
+"""The whole road on a world whose truth is known: drawn people, planted leaks, strangers, broken files.
+
+Two candidate data sets are indexed.  The "generated" images hold new pictures of some of their people (leaks),
+copies of some of their very photos, and strangers.  A third set of labelled people gives the threshold.  Afterwards
+what was found is held against what was planted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from indexes.atomic import write_json
+from scanner import artefacts
+from scanner.images import encode_png
+from scanner.jobs.build import BuildOptions, build
+from scanner.jobs.folders import check_target
+from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.scan import ScanOptions, ScanResult, scan
+from scanner.progress import Progress, Silent
+from scanner.world.draw import face_pixels
+
+FACES = FaceOptions(embedder="drawn", faces="aligned")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """How large the world is; every picture follows from `seed` and its numbers.
+
+    Attributes:
+        seed: of the drawn people; 1 is what the embedder was trained on, 2 what it was tested on.
+        people: identities in each of the two candidate sets, two photos each.
+        strangers: generated images of people in no set.
+        leaks: generated images that show candidates, in new pictures.
+        copies: generated images that are candidates' photos, compressed anew.
+        labelled: identities of the calibration set, three photos each.
+        fmr: false match rate that the threshold is set to.
+    """
+
+    seed: int = 2026
+    people: int = 350
+    strangers: int = 240
+    leaks: int = 36
+    copies: int = 12
+    labelled: int = 550
+    fmr: float = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was found, held against what was planted; all counts are of generated images.
+
+    `found` planted images are matched to the person they show; `missed` are not.  `false_images` match somebody whom
+    they do not show; `false_pairs` are those matches, one by one.
+    """
+
+    planted: int
+    found: int
+    missed: int
+    strangers: int
+    false_images: int
+    false_pairs: int
+    false_pairs_expected: float | None
+
+
+def run_demo(
+    out: str | Path, *, world: World | None = None, force: bool = False, progress: Progress | None = None
+) -> tuple[ScanResult, Outcome]:
+    """Draw the world, index its candidates, scan its generated images, and compare with the truth.
+
+    Args:
+        out: folder to make: `world/` (pictures and truth.json), `indexes/`, `run/` (the report).
+        world: how large.
+        force: replace what is there.
+        progress: where to report.
+    """
+    out, world, progress = Path(out), world or World(), progress or Silent()
+    check_target(out, out / "run" / "work", resume=False, force=force)
+    artefacts.make_private_folder(out)
+    pictures, indexes = out / "world", out / "indexes"
+    artefacts.make_private_folder(pictures)
+    artefacts.make_private_folder(indexes)
+    truth = _draw(world, pictures, progress)
+    by_folder = SourceOptions(identity_from="folder")
+    keep = BuildOptions(with_crops=True)
+    build(indexes / "set-a", str(pictures / "set-a"), faces=FACES, sources=by_folder, options=keep, progress=progress)
+    build(indexes / "set-b", str(pictures / "set-b.tar"), faces=FACES, options=keep, progress=progress)
+    result = scan(
+        str(pictures / "generated"),
+        against=[indexes / "set-a", indexes / "set-b"],
+        out=out / "run",
+        options=ScanOptions(fmr=world.fmr, calibrate_on=str(pictures / "labelled.tar"), with_crops=True),
+        faces=FACES,
+        progress=progress,
+    )
+    outcome = compare(result, truth)
+    write_json(out / "outcome.json", asdict(outcome))
+    return result, outcome
+
+
+def compare(result: ScanResult, truth: dict[str, str | None]) -> Outcome:
+    """Hold a run against the truth.
+
+    Args:
+        result: the run.
+        truth: for each generated file name the identity it shows, None for strangers and broken files.
+    """
+    shown = {name: identity for name, identity in truth.items() if identity is not None}
+    found: set[str] = set()
+    false_images: set[str] = set()
+    false_pairs = 0
+    for row in result.matches().select(["query_uri", "identity"]).to_pylist():
+        name = row["query_uri"].rpartition("/")[2]
+        if shown.get(name) == row["identity"]:
+            found.add(name)
+        else:
+            false_images.add(name)
+            false_pairs += 1
+    return Outcome(
+        planted=len(shown),
+        found=len(found),
+        missed=len(shown) - len(found),
+        strangers=len(truth) - len(shown),
+        false_images=len(false_images),
+        false_pairs=false_pairs,
+        false_pairs_expected=result.summary["results"]["false_matches_expected"],
+    )
+
+
+def _draw(world: World, folder: Path, progress: Progress) -> dict[str, str | None]:
+    """Draw every picture; return who is shown in each generated one."""
+    total = 4 * world.people + 3 * world.labelled + world.strangers + world.leaks + world.copies
+    progress.stage("drawing", total=total, unit="faces")
+    for number in range(world.people):
+        person = folder / "set-a" / _name(number)
+        person.mkdir(parents=True)
+        for photo in range(2):
+            (person / f"{photo}.png").write_bytes(encode_png(_picture(world, number, photo)))
+            progress.advance(1)
+    others = range(world.people, 2 * world.people)
+    _write_tar(folder / "set-b.tar", _photos(world, others, 2), progress)
+    first = 4 * world.people
+    _write_tar(folder / "labelled.tar", _photos(world, range(first, first + world.labelled), 3), progress)
+    truth: dict[str, str | None] = {}
+    generated = folder / "generated"
+    generated.mkdir()
+    for number, (pixels, identity) in enumerate(_generated(world)):
+        file = f"sample-{number:04d}.png"
+        (generated / file).write_bytes(encode_png(pixels))
+        truth[file] = identity
+        progress.advance(1)
+    truth |= _write_broken(generated)
+    write_json(folder / "truth.json", truth)
+    return truth
+
+
+def _generated(world: World) -> Iterator[tuple[NDArray[np.uint8], str | None]]:
+    """Yield what the "generator" made, leaks and copies mixed among strangers in an order that `seed` draws."""
+    rng = np.random.default_rng([world.seed, 1])
+    leaked = rng.choice(2 * world.people, world.leaks + world.copies, replace=False)
+    kinds = np.concatenate([leaked, -1 - np.arange(world.strangers)])
+    new = set(leaked[: world.leaks].tolist())
+    for number in rng.permutation(kinds).tolist():
+        if number < 0:
+            yield _picture(world, 2 * world.people - 1 - number, 0), None
+        elif number in new:
+            yield _picture(world, number, 2), _name(number)
+        else:
+            yield _compressed(_picture(world, number, 0)), _name(number)
+
+
+def _picture(world: World, number: int, photo: int) -> NDArray[np.uint8]:
+    return face_pixels(world.seed, number, photo)
+
+
+def _compressed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture after a JPEG of quality 60: a near copy whose bytes differ."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=60)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def _name(number: int) -> str:
+    return f"person-{number:05d}"
+
+
+def _photos(world: World, numbers: range, photos: int) -> Iterator[tuple[str, bytes, str]]:
+    for number in numbers:
+        for photo in range(photos):
+            yield f"{_name(number)}-{photo}", encode_png(_picture(world, number, photo)), _name(number)
+
+
+def _write_tar(path: Path, photos: Iterator[tuple[str, bytes, str]], progress: Progress) -> None:
+    """Write a WebDataset tar: NAME.png and NAME.json with the identity."""
+    with tarfile.open(path, "w") as tar:
+        for name, png, identity in photos:
+            label: dict[str, Any] = {"identity": identity}
+            for suffix, data in (("png", png), ("json", json.dumps(label).encode())):
+                member = tarfile.TarInfo(f"{name}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            progress.advance(1)
+
+
+def _write_broken(folder: Path) -> dict[str, str | None]:
+    """Write the files that every real collection has: cut short, empty, no picture, twice the same."""
+    samples = sorted(folder.glob("sample-*.png"))
+    whole = samples[0].read_bytes()
+    broken = {
+        "cut-short.png": whole[: len(whole) // 2],
+        "empty.png": b"",
+        "no-picture.png": b"this is a text",
+        "the-same-again.png": whole,
+    }
+    for name, data in broken.items():
+        (folder / name).write_bytes(data)
+    return dict.fromkeys(broken)
