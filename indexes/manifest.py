@@ -1,0 +1,149 @@
+"""The manifest: what an index folder holds. The one file whose replacement is a commit.
+
+Strict in both directions: unknown keys, names that could lead out of the folder, and newer versions
+are refused with a sentence. It holds no clock, so equal input gives an equal manifest.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from indexes.atomic import encode_json, write_bytes
+from indexes.errors import FormatError
+
+FORMAT = "identity-leak-index"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+SEGMENTS_FOLDER = "segments"
+_MANIFEST_BYTES_MAX = 64 << 20
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+def _check_name(name: str) -> str:
+    if not _SAFE_NAME.fullmatch(name):
+        raise ValueError("must be a plain file name")
+    return name
+
+
+SafeName = Annotated[str, AfterValidator(_check_name)]
+"""A name that cannot lead out of its folder: letters, digits, `_ . -`, no leading dot."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class FileRecord(_Strict):
+    """Size and SHA-256 of one file."""
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class SegmentRecord(_Strict):
+    """One immutable segment; its ids ascend from `id_first` to `id_last`.
+
+    `codec_error` is the codec's error measured on this segment, as `CodecError.as_json`.
+    """
+
+    name: SafeName
+    rows: int = Field(ge=1)
+    id_first: int = Field(ge=0)
+    id_last: int = Field(ge=0)
+    files: dict[SafeName, FileRecord]
+    codec_error: dict[str, Any] | None = None
+
+
+class ListRecord(_Strict):
+    """One file of tombstones or one erasure record."""
+
+    name: SafeName
+    rows: int = Field(ge=1)
+    file: FileRecord
+
+
+class Manifest(_Strict):
+    """Everything that a reader needs to know before it opens another file.
+
+    `embedder` describes the embedder to people; only `fingerprint` is compared.
+    """
+
+    format: Literal["identity-leak-index"] = "identity-leak-index"
+    format_version: Literal[1] = 1
+    fingerprint: str
+    embedder: dict[str, Any] = {}
+    dim: int = Field(ge=1, le=65_536)
+    dtype: Literal["float32", "float16"]
+    schema_base64: str
+    segment_rows_max: int = Field(ge=1)
+    seed: int = 0
+    codec_wanted: Literal["auto", "none", "always"] = "auto"
+    codec: dict[SafeName, FileRecord] = {}
+    next_id: int = Field(ge=0)
+    next_segment: int = Field(ge=0)
+    segments: list[SegmentRecord] = []
+    tombstones: list[ListRecord] = []
+    erasures: list[ListRecord] = []
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that are not erased."""
+        stored = sum(segment.rows for segment in self.segments)
+        return stored - sum(tombstone.rows for tombstone in self.tombstones)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Commit: replace the folder's manifest in one step."""
+    write_bytes(folder / MANIFEST_NAME, encode_json(manifest.model_dump(mode="json")))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a folder's manifest.
+
+    Raises:
+        FormatError: no index, a broken manifest (all problems at once), or a newer format.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MANIFEST_BYTES_MAX + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FormatError(
+            f"'{folder}' is no index: it has no {MANIFEST_NAME}. Check the path, or build an index there."
+        ) from None
+    if len(content) > _MANIFEST_BYTES_MAX:
+        raise FormatError(f"'{path}' is larger than {_MANIFEST_BYTES_MAX} bytes: not a manifest.")
+    document = _parse_object(path, content)
+    if document.get("format") != FORMAT:
+        raise FormatError(
+            f"'{path}' has the format {document.get('format')!r}, expected {FORMAT!r}. It belongs to another tool."
+        )
+    version = document.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FormatError(
+            f"'{path}' has format version {version}, this tool reads up to {FORMAT_VERSION}. "
+            f"Install a version of the tool that reads format {version}."
+        )
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise FormatError(
+            f"'{path}' is damaged: {problems}. Restore it from a copy or build the index again."
+        ) from None
+    return manifest
+
+
+def _parse_object(path: Path, content: bytes) -> Mapping[str, Any]:
+    import json
+
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise FormatError(f"'{path}' is no JSON ({error}). Restore it from a copy or build the index again.") from None
+    if not isinstance(document, dict):
+        raise FormatError(f"'{path}' holds no JSON object. Restore it from a copy.")
+    return document

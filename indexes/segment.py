@@ -1,0 +1,201 @@
+"""A segment: an immutable stretch of an index, in three files that describe themselves.
+
+    vectors.safetensors   float32 or float16 (rows, dim)
+    rows.parquet          `id` int64, ascending, and the caller's columns
+    codes.safetensors     uint8 (rows, code bytes), where the index has a codec
+
+A writer streams blocks into a folder that no manifest names yet; it becomes part of the index when
+the manifest is committed.
+"""
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexes.atomic import disk_full_explained, sync_file, sync_folder
+from indexes.codec import Codec
+from indexes.errors import FormatError, MismatchError
+from indexes.manifest import FileRecord, SegmentRecord
+from indexes.tensor_file import TensorWriter, open_tensor
+from indexes.vectors import VectorBatch
+
+VECTORS_NAME = "vectors.safetensors"
+ROWS_NAME = "rows.parquet"
+CODES_NAME = "codes.safetensors"
+ID_COLUMN = "id"
+ROW_GROUP_ROWS = 16_384
+_ENCODE_ROWS = 16_384
+_MEASURE_ROWS = 4096
+
+
+class SegmentWriter:
+    """Write one segment, block by block.
+
+    Args:
+        folder: to be made; must not exist.
+        dim: components of a vector.
+        dtype: "float32" or "float16", of the stored vectors.
+        schema: of the caller's columns, without `id`.
+
+    After the `with` block `record` describes the segment.
+    """
+
+    def __init__(self, folder: Path, *, dim: int, dtype: str, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._dim = dim
+        folder.mkdir()
+        self._schema = schema.insert(0, pa.field(ID_COLUMN, pa.int64(), nullable=False))
+        self._vectors = TensorWriter(folder / VECTORS_NAME, "vectors", np.dtype(dtype), dim)
+        self._table = pq.ParquetWriter(folder / ROWS_NAME, self._schema, compression="zstd")
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._id_first = -1
+        self._id_last = -1
+        self.record: SegmentRecord | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows written so far."""
+        return self._vectors.rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, ids: npt.NDArray[np.int64], vectors: VectorBatch, rows: pa.Table) -> None:
+        """Append rows.
+
+        Args:
+            ids: int64 (b,), ascending, above all ids written before.
+            vectors: b unit vectors.
+            rows: b rows of the caller's columns, in the schema's order.
+
+        Raises:
+            MismatchError: unequal lengths, another dimension or other columns.
+        """
+        if vectors.dim != self._dim or not ids.size == vectors.rows == rows.num_rows:
+            raise MismatchError(
+                f"a block has {vectors.rows} vectors of {vectors.dim} components and "
+                f"{rows.num_rows} rows of metadata; the index has {self._dim} components, and both "
+                "must be parallel."
+            )
+        table = rows.add_column(0, self._schema.field(0), pa.array(ids))
+        if not table.schema.equals(self._schema):
+            raise MismatchError(
+                f"a block's columns are {_names(table.schema)}, the index has "
+                f"{_names(self._schema)}. Cast the table to the index's schema."
+            )
+        if self._id_first < 0:
+            self._id_first = int(ids[0])
+        self._id_last = int(ids[-1])
+        self._vectors.write(vectors.vectors)
+        self._pending.append(table)
+        self._pending_rows += table.num_rows
+        if self._pending_rows >= ROW_GROUP_ROWS:
+            self._write_groups(whole_only=True)
+
+    def _write_groups(self, *, whole_only: bool) -> None:
+        # Groups of one size, whatever the blocks were: row numbers then lead straight to a group.
+        table = pa.concat_tables(self._pending).combine_chunks()
+        rows = table.num_rows - (table.num_rows % ROW_GROUP_ROWS if whole_only else 0)
+        with disk_full_explained(self._folder):
+            self._table.write_table(table.slice(0, rows), row_group_size=ROW_GROUP_ROWS)
+        self._pending = [table.slice(rows)]
+        self._pending_rows = table.num_rows - rows
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._vectors.__exit__(kind, error, trace)
+            self._table.close()
+            return
+        if self._pending_rows:
+            self._write_groups(whole_only=False)
+        with disk_full_explained(self._folder):
+            self._table.close()
+            sync_file(self._folder / ROWS_NAME)
+        self._vectors.__exit__(None, None, None)
+        sync_folder(self._folder)
+        files = {
+            VECTORS_NAME: describe_file(self._folder / VECTORS_NAME),
+            ROWS_NAME: describe_file(self._folder / ROWS_NAME),
+        }
+        self.record = SegmentRecord(
+            name=self._folder.name,
+            rows=self.rows,
+            id_first=self._id_first,
+            id_last=self._id_last,
+            files=files,
+        )
+
+
+def write_codes(folder: Path, record: SegmentRecord, codec: Codec) -> SegmentRecord:
+    """Compress a written segment and return its record with the codes in it."""
+    vectors = open_tensor(folder / VECTORS_NAME, "vectors")
+    path = folder / CODES_NAME
+    with TensorWriter(path, "codes", np.dtype(np.uint8), codec.code_bytes) as writer:
+        for start in range(0, record.rows, _ENCODE_ROWS):
+            block = vectors[start : start + _ENCODE_ROWS].astype(np.float32)
+            writer.write(codec.encode(block))
+    sync_folder(folder)
+    rng = np.random.default_rng([codec.seed, record.id_first])
+    chosen = np.sort(rng.choice(record.rows, min(record.rows, _MEASURE_ROWS), replace=False))
+    error = codec.measure(vectors[chosen].astype(np.float32), seed=codec.seed)
+    changed = {
+        "files": {**record.files, CODES_NAME: describe_file(path)},
+        "codec_error": error.as_json() if error.pairs else None,
+    }
+    return record.model_copy(update=changed)
+
+
+def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -> dict[str, Any]:
+    """Map a segment's arrays and check them against its record.
+
+    Returns:
+        "vectors": float32 or float16 (rows, dim); "codes": uint8 (rows, code bytes), if there.
+
+    Raises:
+        FormatError: a file is missing or does not fit the record.
+    """
+    arrays: dict[str, Any] = {}
+    for name, file in record.files.items():
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else -1
+        if size != file.bytes:
+            held = "is missing" if size < 0 else f"has {size} bytes"
+            raise FormatError(
+                f"'{path}' {held}, its manifest says {file.bytes}. "
+                "The index is damaged: restore it from a copy or build it again."
+            )
+    for name, key in ((VECTORS_NAME, "vectors"), (CODES_NAME, "codes")):
+        if name in record.files:
+            arrays[key] = open_tensor(folder / name, key)
+            if arrays[key].shape[0] != record.rows:
+                raise FormatError(f"'{folder / name}' has {arrays[key].shape[0]} rows, not {record.rows}.")
+    vectors = arrays.get("vectors")
+    if vectors is None or vectors.shape[1] != dim or vectors.dtype != np.dtype(dtype):
+        raise FormatError(
+            f"'{folder}' should hold {dtype} vectors of {dim} components and does not. "
+            "The index is damaged: restore it from a copy or build it again."
+        )
+    return arrays
+
+
+def describe_file(path: Path) -> FileRecord:
+    """Return size and SHA-256 of a file as it lies on disk."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(bytes=path.stat().st_size, sha256=digest)
+
+
+def _names(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

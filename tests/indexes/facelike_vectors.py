@@ -1,0 +1,59 @@
+"""Unit vectors that are spread like face embeddings, and indexes made of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexes import VectorBatch
+
+DIM = 48
+SCHEMA = pa.schema([("identity", pa.string()), ("ordinal", pa.int32())])
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def draw_faces(identities: int, photos: int, *, seed: int, dim: int = DIM) -> np.ndarray:
+    """Photos of identities: float32 (identities * photos, dim), photos of one identity adjoin."""
+    rng = np.random.default_rng(seed)
+    scale = np.linspace(1.6, 0.4, dim)
+    people = np.repeat(rng.standard_normal((identities, dim)), photos, axis=0)
+    return unit((people + 0.8 * rng.standard_normal(people.shape)) * scale)
+
+
+def table_of(rows: int, *, first: int = 0) -> pa.Table:
+    return pa.table(
+        {
+            "identity": [f"p{(first + row) // 3}" for row in range(rows)],
+            "ordinal": pa.array([(first + row) % 3 for row in range(rows)], pa.int32()),
+        },
+        schema=SCHEMA,
+    )
+
+
+def blocks_of(vectors: np.ndarray, *, rows_max: int = 100) -> Iterator[tuple[VectorBatch, pa.Table]]:
+    for start in range(0, vectors.shape[0], rows_max):
+        some = np.ascontiguousarray(vectors[start : start + rows_max])
+        yield VectorBatch(some), table_of(some.shape[0], first=start)
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    """Contents of every file but the lock, by relative name."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="session")
+def references_f32() -> np.ndarray:
+    return draw_faces(400, 3, seed=1)
+
+
+@pytest.fixture(scope="session")
+def queries_f32(references_f32: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    near = unit(references_f32[:20] + 0.05 * rng.standard_normal((20, DIM)))
+    return np.concatenate([references_f32[30:50], near, draw_faces(20, 1, seed=3)])

@@ -1,0 +1,277 @@
+"""Index folders: built, opened, looked up, changed, and refused when they are not sound."""
+
+import errno
+import json
+import os
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from facelike_vectors import DIM, SCHEMA, blocks_of, draw_faces, folder_bytes, table_of
+
+from indexes import VectorBatch, build_index, open_index
+from indexes.errors import (
+    DiskFullError,
+    FormatError,
+    IndexesError,
+    LockedError,
+    MismatchError,
+    UnknownIdError,
+    VectorError,
+)
+from indexes.lock import write_lock
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def build(path, vectors, **options):
+    settings = {
+        "fingerprint": "net@1",
+        "dim": DIM,
+        "schema": SCHEMA,
+        "segment_rows_max": 100,
+        "codec": "none",
+        **options,
+    }
+    return build_index(path, blocks_of(vectors, rows_max=37), **settings)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return draw_faces(90, 3, seed=7)
+
+
+@pytest.fixture
+def index(tmp_path, vectors):
+    return build(tmp_path / "index", vectors, codec="always", embedder={"name": "net"})
+
+
+def test_what_was_written_is_what_is_read(index, vectors):
+    again = open_index(index.path, fingerprint="net@1")
+
+    assert again.references().gather(np.arange(270)).tobytes() == vectors.tobytes()
+    assert [segment.rows for segment in again.manifest.segments] == [100, 100, 70]
+    assert (again.rows, again.dim, again.fingerprint) == (270, DIM, "net@1")
+    assert again.manifest.embedder == {"name": "net"}
+    assert again.verify() == []
+
+
+def test_block_sizes_do_not_change_a_byte(tmp_path, index, vectors):
+    settings = {"fingerprint": "net@1", "dim": DIM, "schema": SCHEMA, "segment_rows_max": 100, "codec": "always"}
+    for rows_max in (1, 100, 270):
+        path = tmp_path / f"{rows_max}"
+        build_index(path, blocks_of(vectors, rows_max=rows_max), **settings, embedder={"name": "net"})
+        assert folder_bytes(path) == folder_bytes(index.path)
+
+
+def test_half_precision_halves_the_vectors(tmp_path, vectors):
+    index = build(tmp_path / "half", vectors, dtype="float16")
+
+    assert index.references().vector_bytes == 270 * DIM * 2
+    assert np.array_equal(index.references().gather(np.arange(270)), vectors.astype(np.float16).astype(np.float32))
+
+
+def test_lookup_returns_rows_in_the_order_asked(index):
+    table = index.lookup([269, 0, 104, 0], columns=["ordinal", "identity"])
+
+    assert table.to_pydict() == {"ordinal": [2, 0, 2, 0], "identity": ["p89", "p0", "p34", "p0"]}
+    assert index.lookup([]).num_rows == 0
+    assert index.lookup([3]).column_names == ["id", "identity", "ordinal"]
+
+
+def test_lookup_refuses_unknown_ids_and_columns(index):
+    with pytest.raises(UnknownIdError, match="no reference with id 270, -1"):
+        index.lookup([270, 3, -1])
+    with pytest.raises(MismatchError, match="no column name; it has id, identity, ordinal"):
+        index.lookup([3], columns=["name"])
+
+
+def test_another_embedder_is_refused_with_advice(index):
+    with pytest.raises(MismatchError) as caught:
+        open_index(index.path, fingerprint="net@2")
+
+    assert str(caught.value) == (
+        "index 'index' was built with embedder net@1, this run uses net@2. Scores between them mean nothing. "
+        "Build the index again with net@2, or use the embedder net@1."
+    )
+
+
+def test_ids_go_on_and_are_never_used_again(index, vectors):
+    index.remove(ids=[269])
+    index.compact()
+
+    index.add(blocks_of(vectors[:5]))
+
+    assert index.references().ids[-6:].tolist() == [268, 270, 271, 272, 273, 274]
+    assert index.verify() == []
+    assert index.rows == 274
+
+
+def test_erasing_by_metadata_hides_the_rows_and_leaves_a_record(index):
+    record = index.remove(where={"identity": ["p1", "p40"]}, request="case 7", clock=lambda: NOON)
+
+    assert record.ids == [3, 4, 5, 120, 121, 122]
+    assert index.rows == 264
+    assert index.column("identity").to_pylist()[:5] == ["p0", "p0", "p0", "p2", "p2"]
+    with pytest.raises(UnknownIdError, match="id 4"):
+        index.lookup([4])
+    stored = json.loads((index.path / "erasures" / "000000.json").read_text())
+    assert stored["erased_at"] == "2026-01-02T12:00:00+00:00"
+    assert stored["request"] == "case 7"
+    assert "p40" not in json.dumps(stored)
+    assert index.verify() == []
+
+
+def test_erasing_what_is_not_there_is_refused(index):
+    with pytest.raises(UnknownIdError, match="nothing in index 'index' fits"):
+        index.remove(where={"identity": ["nobody"]})
+    with pytest.raises(UnknownIdError, match="id 9999"):
+        index.remove(ids=[1, 9999])
+    with pytest.raises(IndexesError, match="either ids or where"):
+        index.remove()
+    assert index.rows == 270
+
+
+def test_after_compaction_the_erased_bytes_are_gone(index, vectors):
+    codes = np.array(index.references().parts[0].codes)
+    index.remove(ids=[3, 4, 5], clock=lambda: NOON)
+
+    index.compact()
+
+    left = b"".join(folder_bytes(index.path).values())
+    assert vectors[6].tobytes() in left
+    assert codes[6].tobytes() in left
+    for row in (3, 4, 5):
+        assert vectors[row].tobytes() not in left
+        assert codes[row].tobytes() not in left
+    assert [segment.name for segment in index.manifest.segments] == ["000003", "000001", "000002"]
+    assert index.manifest.tombstones == []
+    assert len(index.manifest.erasures) == 1
+    assert index.verify() == []
+
+
+def test_an_index_may_be_emptied_and_filled_again(index, vectors):
+    index.remove(ids=np.arange(270))
+    index.compact()
+    assert (index.rows, index.manifest.segments) == (0, [])
+    assert index.engine(1 << 30)[0].search(vectors[:2], k=3).rows == 0
+
+    index.add(blocks_of(vectors))
+
+    assert index.engine(1 << 30)[0].search(vectors[:2], k=1).reference_id.tolist() == [270, 271]
+
+
+def test_adding_makes_codes_with_the_codec_that_is_there(index, vectors):
+    before = (index.path / "codec.safetensors").read_bytes()
+
+    index.add(blocks_of(vectors[:50]))
+
+    assert (index.path / "codec.safetensors").read_bytes() == before
+    engine, reason = index.engine(1 << 30, want="compressed")
+    assert reason.startswith("asked for; needs about ")
+    assert engine.search(vectors[:1], threshold=0.999).reference_id.tolist() == [0, 270]
+
+
+def test_unsound_input_leaves_nothing_behind(tmp_path, vectors):
+    path = tmp_path / "new"
+    bad = [(VectorBatch(vectors[:3]), table_of(2))]
+    for blocks, problem in ((bad, MismatchError), ([], IndexesError)):
+        with pytest.raises(problem):
+            build_index(path, blocks, fingerprint="net@1", dim=DIM, schema=SCHEMA)
+    with pytest.raises(VectorError):
+        build(path, vectors * 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_not_built_over(index, vectors):
+    with pytest.raises(IndexesError, match="exists already"):
+        build(index.path, vectors)
+
+
+def test_a_failed_add_changes_nothing(index, vectors):
+    before = folder_bytes(index.path)
+
+    with pytest.raises(MismatchError, match="both must be parallel"):
+        index.add([(VectorBatch(vectors[:3]), table_of(3)), (VectorBatch(vectors[:3]), table_of(2))])
+    with pytest.raises(MismatchError, match="a block's columns are"):
+        index.add([(VectorBatch(vectors[:3]), pa.table({"identity": ["a", "b", "c"]}))])
+
+    assert folder_bytes(index.path) == before
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "compact"])
+def test_a_full_disk_leaves_the_old_index(index, vectors, monkeypatch, change):
+    index.remove(ids=[7], clock=lambda: NOON)
+    before = folder_bytes(index.path)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises((DiskFullError, OSError)) as caught:
+        {
+            "add": lambda: index.add(blocks_of(vectors)),
+            "remove": lambda: index.remove(ids=[8]),
+            "compact": index.compact,
+        }[change]()
+    monkeypatch.undo()
+
+    assert caught.value.errno == errno.ENOSPC
+    assert {name: folder_bytes(index.path)[name] for name in before} == before
+    assert open_index(index.path).verify() == []
+
+
+def test_a_second_writer_is_told_who_holds_the_index(index, vectors):
+    with write_lock(index.path), pytest.raises(LockedError, match=f"written by process {os.getpid()}"):
+        index.add(blocks_of(vectors))
+
+
+def rewrite_manifest(index, **changes):
+    path = index.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_newer_format_says_what_is_needed(index):
+    rewrite_manifest(index, format_version=2)
+
+    with pytest.raises(FormatError, match=r"format version 2, this tool reads up to 1\. Install a version"):
+        open_index(index.path)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/etc", "a/b", "..", ".hidden", ""])
+def test_names_that_lead_out_of_the_folder_are_refused(index, name):
+    segments = json.loads((index.path / "manifest.json").read_text())["segments"]
+    segments[0]["name"] = name
+    rewrite_manifest(index, segments=segments)
+
+    with pytest.raises(FormatError, match=r"segments.0.name: .*must be a plain file name"):
+        open_index(index.path)
+
+
+def test_unknown_keys_and_broken_json_are_refused(index):
+    rewrite_manifest(index, surprise=1)
+    with pytest.raises(FormatError, match="surprise"):
+        open_index(index.path)
+    (index.path / "manifest.json").write_text("{")
+    with pytest.raises(FormatError, match="is no JSON"):
+        open_index(index.path)
+
+
+@pytest.mark.parametrize("name", ["vectors.safetensors", "rows.parquet", "codes.safetensors"])
+def test_a_file_cut_short_is_noticed_on_opening(index, name):
+    path = index.path / "segments" / "000001" / name
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(FormatError, match=f"{name}' has .* bytes, its manifest says"):
+        open_index(index.path)
+
+
+@pytest.mark.parametrize("name", ["vectors.safetensors", "rows.parquet", "codes.safetensors"])
+def test_a_changed_byte_is_found_by_verify(index, name):
+    path = index.path / "segments" / "000001" / name
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+
+    assert index.verify() == [f"'{path}' has changed: its SHA-256 is not the manifest's."]
