@@ -1,0 +1,107 @@
+"""What the documents say is run, or compared with the code."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scanner.images import encode_png
+from scanner.records import Reason
+from scanner.report.page import REASON_TEXT
+from scanner.world.draw import face_pixels
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def commands(document: str, mark: str) -> list[str]:
+    text = (ROOT / document).read_text()
+    blocks = re.findall(rf"<!-- run: {mark} -->\n```bash\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def run(command: str, folder: Path) -> None:
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def write_person(folder: Path, number: int, photos: range) -> None:
+    person = folder / f"person-{number:05d}"
+    person.mkdir(parents=True)
+    for photo in photos:
+        (person / f"{photo}.png").write_bytes(encode_png(face_pixels(77, number, photo)))
+
+
+def test_every_command_of_the_guide_runs(tmp_path):
+    for number in range(24):
+        write_person(tmp_path / "photos", number, range(2))
+    for number in range(24, 27):
+        write_person(tmp_path / "more", number, range(2))
+    write_person(tmp_path / "generated", 5, range(2, 5))
+    lines = commands("docs/guide.md", "guide")
+
+    for line in lines:
+        run(line, tmp_path)
+
+    assert len(lines) == 12
+    assert (tmp_path / "run" / "report.html").stat().st_size > 5000
+
+
+@pytest.mark.real
+def test_the_five_lines_of_the_readme_run_on_photos(tmp_path):
+    tar = ROOT.parent / "shared" / "real" / "faces" / "lfw-dev-00.tar"
+    if not tar.exists():
+        pytest.skip("needs the real faces beside the checkout (../shared/real)")
+    pytest.importorskip("dlib", reason="needs the dlib extra")
+    write_photos(tar, tmp_path)
+    lines = commands("README.md", "own-folder")
+
+    for line in lines[1:]:  # the first one installs what these tests run in
+        run(line.replace(".venv/bin/", ""), tmp_path)
+
+    assert len(lines) == 5
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def write_photos(tar: Path, folder: Path) -> None:
+    """Unpack a few photos: sub-folders by identity, and some of the same people as "generated"."""
+    import json
+    import tarfile
+
+    with tarfile.open(tar) as archive:
+        members = {member.name: member for member in archive.getmembers()[:320]}
+        for name, member in members.items():
+            if not name.endswith(".jpg"):
+                continue
+            label = archive.extractfile(members[name.replace(".jpg", ".json")])
+            photo = archive.extractfile(member)
+            assert label is not None
+            assert photo is not None
+            person = folder / "photos" / json.load(label)["identity"]
+            person.mkdir(parents=True, exist_ok=True)
+            (person / name).write_bytes(photo.read())
+    generated = folder / "generated"
+    generated.mkdir()
+    for photo in sorted((folder / "photos").rglob("*.jpg"))[:8]:
+        shutil.copy(photo, generated / photo.name)
+
+
+def test_every_reason_code_is_explained():
+    page = (ROOT / "docs" / "artefacts.md").read_text()
+
+    assert {reason.value for reason in Reason} == set(REASON_TEXT)
+    assert [reason.value for reason in Reason if f"`{reason.value}`" not in page] == []
+
+
+def test_the_readme_shows_the_targets_that_the_makefile_has():
+    readme = (ROOT / "README.md").read_text()
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert {"demo", "test"} <= set(targets)
+    assert "make demo" in readme
+    assert "make test" in readme
