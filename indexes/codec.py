@@ -36,8 +36,9 @@ _PLANTED_SCORES = (-1.0, -0.5, 0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _REST_MIN = 1e-3
 """Two rows closer than this have no direction between them to plant a pair along."""
 
-_QUANTISED_TABLES = 1e-3
-"""Room for faiss's 8-bit look-up tables: measured 3e-4 standard deviation."""
+_TABLES_SD = 2e-3
+"""Error of faiss's 8-bit look-up tables, which decoding does not show: measured 1.5e-3 standard deviation and
+9.5e-3 at most on 200 queries x 300 hits among 50 000 face-like rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class CodecError:
 
     def floor(self, score: npt.NDArray[np.floating[Any]]) -> Float32Array:
         """Return the compressed score that pairs of exact score >= `score` do not fall below."""
-        room = np.maximum(SIGMAS * np.asarray(self.sd), self.worst) + _QUANTISED_TABLES
+        # The two errors are independent, so they add up as squares.
+        room = np.hypot(np.maximum(SIGMAS * np.asarray(self.sd), self.worst), SIGMAS * _TABLES_SD)
         levels = np.asarray(self.mean) - room
         # A pair above the threshold must pass as well: no level's floor above a higher level's.
         levels = np.minimum.accumulate(levels[::-1])[::-1]

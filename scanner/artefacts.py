@@ -194,11 +194,12 @@ def open_artefact(path: Path, name: str) -> pq.ParquetFile:
     except (OSError, pa.ArrowException) as error:
         raise ArtefactError(f"{path} is no readable Parquet file: {error}. Make it again.") from error
     stamp = file.schema_arrow.metadata or {}
-    found, version = stamp.get(_NAME_KEY, b"").decode(), stamp.get(_VERSION_KEY, b"0").decode()
+    found = stamp.get(_NAME_KEY, b"").decode(errors="replace")
+    version = stamp.get(_VERSION_KEY, b"0").decode(errors="replace")
     if found != name:
         file.close()
         raise ArtefactError(f"{path} holds {found or 'no artefact of ours'}, expected {name}. Name another file.")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+    if not version.isdecimal() or int(version) > SCHEMA_VERSION:
         file.close()
         raise ArtefactError(
             f"{path} is a {name} file of version {version}; this scanner reads up to {SCHEMA_VERSION}. "

@@ -120,7 +120,7 @@ def count_pairs(
     labelled = np.array([i for i, name in enumerate(identities) if name is not None], np.int64)
     if len(labelled) > CALIBRATION_ROWS_MAX:
         labelled = np.sort(np.random.default_rng(seed).choice(labelled, CALIBRATION_ROWS_MAX, replace=False))
-    names, codes = np.unique(np.array([identities[i] for i in labelled], dtype=np.str_), return_inverse=True)
+    names, codes = np.unique(np.array([identities[i] for i in labelled], dtype=np.object_), return_inverse=True)
     chosen = np.ascontiguousarray(vectors[labelled])
     non_mated, mated = ScoreCounts(), ScoreCounts()
     for start in range(0, len(chosen), _TILE_ROWS):

@@ -77,9 +77,23 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(f"{path} is no ONNX file: {error}. Export the network to ONNX, opset 11 or newer.") from error
     if not model.graph.output:
         raise ModelError(f"{path} is no ONNX network: its graph has no output.")
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+    if _reaches_out(model):
         raise ModelError(f"{path} keeps its weights in other files. Save it as one file (onnx.save with its weights).")
     return ModelFile(path, data, hashlib.sha256(data).hexdigest())
+
+
+def _reaches_out(message: Any) -> bool:
+    """Return whether any tensor of a graph, however deep in nodes and subgraphs, lies in another file."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        return bool(message.data_location == onnx.TensorProto.EXTERNAL or message.external_data)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            parts = (value,) if hasattr(value, "ListFields") else value
+            if any(_reaches_out(part) for part in parts):
+                return True
+    return False
 
 
 def open_session(model: bytes, device: Device, *, threads: int, what: str) -> Any:

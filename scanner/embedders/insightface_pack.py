@@ -42,7 +42,7 @@ def read_pack(name: str) -> Pack:
             )
     except Exception as error:  # anything from a refused connection to a broken file
         raise ModelError(
-            f"The insightface pack {name!r} cannot be opened: {type(error).__name__}: {error or 'no detector in it'}. "
+            f"The insightface pack {name!r} cannot be opened: {_why(error)}. "
             f"Name a folder that holds an SCRFD detector and an ArcFace-style recogniser (both .onnx), put the pack into "
             f"{MODEL_FOLDER}/{name}/, or use --embedder onnx:FILE --detector FILE."
         ) from error
@@ -61,3 +61,10 @@ def read_pack(name: str) -> Pack:
         scale=1.0 / deviation,
     )
     return Pack(Path(app.det_model.model_file), Path(recogniser.model_file), sidecar)
+
+
+def _why(error: Exception) -> str:
+    """Say what insightface ran into; a pack without a detector is a bare assertion to it."""
+    if isinstance(error, AssertionError) and not str(error):
+        return "no detector in it"
+    return f"{type(error).__name__}: {error}"

@@ -87,8 +87,13 @@ class OnnxEmbedder:
         pixels = crops_rgb_u8 if self._sidecar.channel_order == "RGB" else crops_rgb_u8[..., ::-1]
         blob = np.zeros((self._batch, 3, self._plug.height, self._plug.width), np.float32)
         blob[:n] = ((pixels.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
-        (raw,) = self._session.run([self._plug.output_name], {self._plug.input_name: blob})
-        return self._pool(np.asarray(raw)[:n])
+        (answer,) = self._session.run([self._plug.output_name], {self._plug.input_name: blob})
+        raw = np.asarray(answer)
+        if raw.ndim == 0 or len(raw) != self._batch:
+            raise ValueError(
+                f"tensor {self._plug.output_name} of shape {raw.shape} has no row for each of {self._batch}"
+            )
+        return self._pool(raw[:n])
 
     def _pool(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         if raw.ndim == _IMAGE_AXES and self._sidecar.pooling == "mean":

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from scanner.errors import ModelError
 
@@ -30,17 +30,24 @@ class Sidecar(BaseModel):
         dim: length of the embedding; checked when given.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     licence: str = "not stated"
-    input_size: tuple[int, int] | None = None
+    input_size: tuple[PositiveInt, PositiveInt] | None = None
     channel_order: Literal["RGB", "BGR"] = "RGB"
     mean: Triple = (127.5, 127.5, 127.5)
     scale: float | Triple = 1.0 / 127.5
     output: str | None = None
     pooling: Literal["mean", "max"] | None = None
     dim: int | None = Field(default=None, ge=1)
+
+    @field_validator("scale")
+    @classmethod
+    def _no_zero(cls, scale: float | Triple) -> float | Triple:
+        if 0.0 in (scale if isinstance(scale, tuple) else (scale,)):
+            raise ValueError("a scale of 0 blinds the network: every picture would get the same vector")
+        return scale
 
 
 def read_sidecar(model_path: Path) -> tuple[Sidecar, bool]:

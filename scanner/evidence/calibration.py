@@ -7,6 +7,7 @@ pairs fits into memory; a threshold is always a bin's lower edge, so counts at a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +45,7 @@ class ScoreCounts:
 
     def reaching(self, threshold: float) -> int:
         """Return how many pairs score at or above `threshold`, counting the bin that holds it as a whole."""
-        row = int(np.clip(np.floor((threshold + 1.0) * (BINS / 2)), 0, BINS))
+        row = int(np.clip(np.floor((threshold + 1.0) * (BINS / 2)), 0, BINS - 1))
         return int(self.counts[row:].sum())
 
 
@@ -88,31 +89,40 @@ def operating_point(non_mated: ScoreCounts, mated: ScoreCounts, *, fmr: float) -
         fmr: wanted false match rate, in (0, 1).
 
     Raises:
-        CalibrationError: so few pairs that `fmr` would rest on fewer than `PAIRS_AT_LEAST` of them.
+        CalibrationError: so few pairs that `fmr` would rest on fewer than `PAIRS_AT_LEAST` of them, or so many
+            of them as close as can be that no threshold keeps them out.
     """
     if not 0.0 < fmr < 1.0:
         raise CalibrationError(f"A false match rate lies between 0 and 1, for instance 1e-4; got {fmr}.")
     pairs = non_mated.pairs
-    allowed = int(np.floor(fmr * pairs))
+    allowed = math.floor(fmr * pairs * (1 + 1e-12))  # 3e-4 of 40 000 are 12, in floating point a little less
     if allowed < PAIRS_AT_LEAST:
-        lowest = PAIRS_AT_LEAST / pairs if pairs else 1.0
         raise CalibrationError(
-            f"A threshold at FMR {fmr:g} needs at least {PAIRS_AT_LEAST / fmr:.0f} pairs of different people, the "
-            f"calibration set has {pairs}. Name a larger one, or ask for an FMR of {lowest:.1g} or more."
+            f"A threshold at FMR {fmr:g} needs at least {math.ceil(PAIRS_AT_LEAST / fmr)} pairs of different people, "
+            f"the calibration set has {pairs}. Name a larger one{_or_ask_for(pairs)}."
         )
     reaching = np.cumsum(non_mated.counts[::-1])[::-1]  # reaching[b] = pairs in bin b or above
     row = int(np.searchsorted(-reaching, -allowed))  # first bin with at most `allowed` pairs
-    threshold = -1.0 + 2.0 * row / BINS
-    false_matches = int(reaching[row]) if row < BINS else 0
-    return point_at(non_mated, mated, threshold=threshold, false_matches=false_matches)
+    if row == BINS:
+        raise CalibrationError(
+            f"No threshold has FMR {fmr:g}: {reaching[-1]} of {pairs} pairs of different people score 1. Either people "
+            "stand in the calibration set under several identities, or the embedder gives everybody the same vector."
+        )
+    return point_at(non_mated, mated, threshold=-1.0 + 2.0 * row / BINS)
 
 
-def point_at(
-    non_mated: ScoreCounts, mated: ScoreCounts, *, threshold: float, false_matches: int | None = None
-) -> OperatingPoint:
+def _or_ask_for(pairs: int) -> str:
+    """Return the lowest rate that `pairs` support, rounded up to one digit, as the end of a sentence."""
+    if pairs <= PAIRS_AT_LEAST + 1:
+        return ""
+    digit = 10.0 ** math.floor(math.log10(PAIRS_AT_LEAST / pairs))
+    return f", or ask for an FMR of {math.ceil(PAIRS_AT_LEAST / pairs / digit) * digit:.1g} or more"
+
+
+def point_at(non_mated: ScoreCounts, mated: ScoreCounts, *, threshold: float) -> OperatingPoint:
     """Return what the calibration pairs say about a given threshold."""
     pairs, mates = non_mated.pairs, mated.pairs
-    wrong = non_mated.reaching(threshold) if false_matches is None else false_matches
+    wrong = non_mated.reaching(threshold)
     right = mated.reaching(threshold)
     return OperatingPoint(
         threshold=threshold,

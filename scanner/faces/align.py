@@ -64,7 +64,9 @@ def align(pixels_rgb_u8: NDArray[np.uint8], landmarks_px: NDArray[np.floating], 
         pixels_rgb_u8 = cv2.resize(pixels_rgb_u8, (new_width, new_height), interpolation=cv2.INTER_AREA).astype(
             np.uint8
         )
-        matrix[:, 0] *= width / new_width
-        matrix[:, 1] *= height / new_height
+        stretch = np.array([width / new_width, height / new_height])
+        # Pixel centres are whole numbers, so pixel x of the small picture lies at (x + 0.5) * stretch - 0.5.
+        matrix[:, 2] += matrix[:, :2] @ (0.5 * stretch - 0.5)
+        matrix[:, :2] *= stretch
     crop = cv2.warpAffine(pixels_rgb_u8, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=0)
     return np.asarray(crop, np.uint8)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scanner.errors import ModelError
 from scanner.sessions import Device, ModelFile, open_session
 
-_STRIDE_PX = 32
-_OUTPUTS_WITH_LANDMARKS = (9, 15)
+_COARSEST_PX = {9: 32, 15: 128}
+"""Stride of the coarsest feature map, by the number of outputs of a network with landmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,15 @@ class Scrfd:
         from insightface.model_zoo.scrfd import SCRFD
 
         session = open_session(_freed(model), device, threads=threads, what=str(model.path))
-        if len(session.get_outputs()) not in _OUTPUTS_WITH_LANDMARKS:
+        outputs = len(session.get_outputs())
+        if outputs not in _COARSEST_PX:
             raise ModelError(
-                f"{model.path} has {len(session.get_outputs())} outputs; an SCRFD detector with five landmarks has 9 or 15. "
+                f"{model.path} has {outputs} output{'s' if outputs != 1 else ''}; an SCRFD detector with five landmarks "
+                "has 9 or 15. "
                 "Without landmarks faces cannot be aligned: take the variant whose name has 'kps' or 'bnkps'."
             )
         self._network: Any = SCRFD(model_file=None, session=session)
+        self._step_px = _COARSEST_PX[outputs]
         self.sha256 = model.sha256
         probe = np.zeros((64, 64, 3), np.uint8)
         try:
@@ -77,9 +80,9 @@ class Scrfd:
         interpolation = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
         small = cv2.resize(pixels_rgb_u8, inner, interpolation=interpolation)
         margin = round(border * max(height, width) * scale)
-        canvas = np.zeros((_up(inner[1] + 2 * margin), _up(inner[0] + 2 * margin), 3), np.uint8)
+        size = _canvas_size(inner[0] + 2 * margin, inner[1] + 2 * margin, self._step_px)
+        canvas = np.zeros((size[1], size[0], 3), np.uint8)
         canvas[margin : margin + inner[1], margin : margin + inner[0]] = small[:, :, ::-1]  # insightface reads BGR
-        size = (canvas.shape[1], canvas.shape[0])
         found, landmarks = self._network.detect(canvas, input_size=size, det_thresh=score_min)
         boxes = (found[:, :4] - margin) / scale
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
@@ -89,9 +92,14 @@ class Scrfd:
         )
 
 
-def _up(pixels: int) -> int:
-    """Round up to what the coarsest feature map needs."""
-    return -(-pixels // _STRIDE_PX) * _STRIDE_PX
+def _canvas_size(width: int, height: int, step: int) -> tuple[int, int]:
+    """Return width and height rounded up to whole steps of the coarsest feature map."""
+    width, height = (-(-pixels // step) * step for pixels in (width, height))
+    # insightface computes the height anew as int(width * (height / width)); where rounding makes that one pixel
+    # less, it would shrink the canvas and shift what it finds.
+    while int(width * (height / width)) != height:
+        height += step
+    return width, height
 
 
 def _freed(model: ModelFile) -> bytes:
@@ -100,7 +108,9 @@ def _freed(model: ModelFile) -> bytes:
 
     graph_file = onnx.load_model_from_string(model.data)
     graph = graph_file.graph
-    dims = graph.input[0].type.tensor_type.shape.dim
+    stored = {t.name for t in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in stored]  # old exporters list the weights as inputs too
+    dims = inputs[0].type.tensor_type.shape.dim if inputs else ()
     if len(dims) != 4:  # noqa: PLR2004 - NCHW
         raise ModelError(f"{model.path} takes no picture (its input has {len(dims)} axes, not 4); it is no detector.")
     for axis, name in ((0, "n"), (2, "height"), (3, "width")):

@@ -94,9 +94,9 @@ def read_run(folder: Path) -> Run:
 
 def _group_rows(matches: pa.Table) -> list[Rows]:
     """Return the matches of each identity, best first, the closest identity first."""
-    found: dict[tuple[str, str], Rows] = {}
+    found: dict[tuple[str, str | int], Rows] = {}
     for row in matches.to_pylist():
-        key = (row["index"], row["identity"] if row["identity"] is not None else f"#{row['reference_id']}")
+        key = (row["index"], row["identity"] if row["identity"] is not None else row["reference_id"])
         found.setdefault(key, []).append(row)
     for rows in found.values():
         rows.sort(key=lambda r: (-r["score"], r["query_id"], r["reference_id"]))

@@ -33,7 +33,7 @@ CHANGES = st.lists(
 @pytest.mark.parametrize("kind", list(MAGIC))
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES, cut=st.one_of(st.none(), st.integers(0, 1 << 20)))
-def test_broken_archives_give_entries_rejects_or_an_error(  # noqa: PLR0917
+def test_broken_archives_give_entries_rejects_or_an_error(
     kind: str,
     tmp_path: Path,
     pictures: list[Any],

@@ -1,0 +1,57 @@
+"""Shared by all tests: the real models and photos beside the checkout, and small networks made on the spot."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real models and photos."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "real"
+    if not path.is_dir():
+        pytest.skip("the real models and photos (../shared/real) are not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def lfw_photos(real: Path) -> list[NDArray[np.uint8]]:
+    """Five photos of 250x250 with one face each: uint8 RGB."""
+    with tarfile.open(real / "faces" / "lfw-dev-00.tar") as tar:
+        names = [name for name in tar.getnames() if name.endswith(".jpg")][:5]
+        files = [tar.extractfile(name) for name in names]
+        return [np.asarray(Image.open(io.BytesIO(f.read())).convert("RGB")) for f in files if f is not None]
+
+
+@pytest.fixture
+def write_onnx(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small network: nodes from `x` (float, NCHW) to the named outputs."""
+
+    def write(
+        nodes: Sequence[Any],
+        *,
+        shape: Sequence[int | str] = ("n", 3, 4, 4),
+        outputs: Sequence[str] = ("y",),
+        weights: Sequence[Any] = (),
+        name: str = "net.onnx",
+    ) -> Path:
+        from onnx import TensorProto, helper
+
+        pictures = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+        ends = [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outputs]
+        graph = helper.make_graph(nodes, "net", [pictures], ends, initializer=weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        path = tmp_path / name
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return write
