@@ -23,7 +23,7 @@ from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.images import encode_png
 from scanner.jobs.build import BuildOptions, build
-from scanner.jobs.folders import check_target
+from scanner.jobs.folders import check_target, remove_folder, work_beside
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scan import ScanOptions, ScanResult, scan
 from scanner.progress import Progress, Silent
@@ -84,7 +84,9 @@ def run_demo(
         progress: where to report.
     """
     out, world, progress = Path(out), world or World(), progress or Silent()
-    check_target(out, out / "run" / "work", resume=False, force=force)
+    check_target(out, work_beside(out), kind="demo", resume=False, force=force)
+    if force:
+        remove_folder(out)
     artefacts.make_private_folder(out)
     pictures, indexes = out / "world", out / "indexes"
     artefacts.make_private_folder(pictures)
