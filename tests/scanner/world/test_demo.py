@@ -1,0 +1,108 @@
+"""The demo on a small world: what it says about itself is true, and it is the same every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from indexes import open_index
+from scanner.errors import UsageError
+from scanner.jobs.scan import ScanResult
+from scanner.world.demo import Outcome, World, compare, run_demo
+
+WORLD = World(people=20, strangers=12, leaks=6, copies=3, labelled=80, fmr=1e-3)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScanResult, Outcome]:
+    """A finished demo: its folder, its run, its outcome."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    return folder, *run_demo(folder, world=WORLD)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_force_replaces_a_demo(
+    demo: tuple[Path, ScanResult, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, outcome = demo
+    monkeypatch.chdir(folder.parent)  # run.json names its sources as they were given
+    first = _files(folder)
+
+    with pytest.raises(UsageError) as caught:
+        run_demo("demo", world=WORLD)
+    again = run_demo(folder, world=WORLD, force=True)[1]
+
+    assert str(caught.value) == "demo is already there. Choose another name, or pass --force to replace it."
+    assert again == outcome
+    second = _files(folder)
+    assert sorted(n for n in {*first, *second} if first.get(n) != second.get(n)) == []
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "timing.json"
+    }
+
+
+def test_planted_leaks_are_found_and_the_outcome_adds_up(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    folder, result, outcome = demo
+
+    assert outcome.planted == outcome.found + outcome.missed == WORLD.leaks + WORLD.copies
+    assert outcome.found > 2 * outcome.missed
+    assert outcome.false_images <= outcome.false_pairs
+    assert outcome.false_pairs_expected == result.summary["results"]["false_matches_expected"]
+    assert outcome.strangers == WORLD.strangers + 4  # and four broken files
+    assert json.loads((folder / "outcome.json").read_text())["found"] == outcome.found
+
+
+def test_every_generated_file_is_accounted_for(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    folder, result, _ = demo
+
+    files = list((folder / "world" / "generated").iterdir())
+    counts = result.summary["counts"]
+    assert counts["entries"] == len(files) == 12 + 6 + 3 + 4
+    assert counts["reasons"] == {"duplicate": 1, "empty_file": 1, "not_an_image": 1, "truncated": 1}
+    assert (counts["items"], counts["faces"]) == (21, 21)
+
+
+def test_each_candidate_set_holds_two_photos_a_person(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    folder, _, _ = demo
+
+    sets = [open_index(folder / "indexes" / name).column("identity").to_pylist() for name in ("set-a", "set-b")]
+    assert [len(names) for names in sets] == [40, 40]
+    assert [len(set(names)) for names in sets] == [20, 20]
+    assert set(sets[0]).isdisjoint(sets[1])
+
+
+def test_the_truth_is_never_in_the_run(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    folder, _, _ = demo
+
+    assert "truth" not in (folder / "run" / "run.json").read_text()
+    assert not list((folder / "run").glob("truth*"))
+
+
+def test_comparing_counts_images_and_pairs_apart(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from scanner import artefacts
+
+    rows = [("a.png", "p1"), ("a.png", "p2"), ("b.png", "p9"), ("s.png", "p1"), ("s.png", "p2")]
+    n = len(rows)
+    columns = {
+        "query_id": [f"{place}:0" for place in range(n)], "query_uri": [f"generated/{name}" for name, _ in rows],
+        "query_face": [0] * n, "index": ["set"] * n, "reference_id": list(range(n)), "reference_uri": ["r"] * n,
+        "identity": [identity for _, identity in rows], "score": [0.9] * n, "rank": [1] * n, "verdict": ["match"] * n,
+        "flags": pa.array([[]] * n, pa.list_(pa.string())),
+    }  # fmt: skip
+    schema = artefacts.stamped(artefacts.MATCHES, "matches")
+    artefacts.write_tables(tmp_path / "matches.parquet", schema, [artefacts.table_of(schema, columns)])
+    run = ScanResult(tmp_path, {"results": {"false_matches_expected": 0.5}})
+
+    outcome = compare(run, {"a.png": "p1", "b.png": "p2", "c.png": "p3", "s.png": None, "t.png": None})
+
+    assert outcome == Outcome(
+        planted=3, found=1, missed=2, strangers=2, false_images=3, false_pairs=4, false_pairs_expected=0.5
+    )
