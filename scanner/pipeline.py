@@ -70,7 +70,8 @@ def embed_source(
     """
     seen = set() if seen is None else seen
     entries = source.entries(skip=first_shard * SHARD_ENTRIES)  # source
-    with ThreadPoolExecutor(road.workers) as pool:
+    pool = ThreadPoolExecutor(road.workers)
+    try:
         unique = (_once(entry, seen) for entry in entries)  # content hash
         found = _in_order(pool, lambda entry: _find(entry, road), unique, ahead=4 * road.workers + EMBED_ROWS)  # faces
         closing: deque[_Open] = deque()
@@ -85,6 +86,8 @@ def embed_source(
                 yield closing.popleft().close(road)
         while closing:
             yield closing.popleft().close(road)
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops reading, or is interrupted, does not wait for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +202,10 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], things: Iterable
     """Map `work` over `things` on the pool, in order, with at most `ahead` of them under way."""
     source = iter(things)
     pending = deque(pool.submit(work, thing) for thing in islice(source, ahead))
-    try:
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(work, thing) for thing in islice(source, 1))
-            yield result
-    finally:
-        for future in pending:
-            future.cancel()
+    while pending:
+        result = pending.popleft().result()
+        pending.extend(pool.submit(work, thing) for thing in islice(source, 1))
+        yield result
 
 
 def _chunks(things: Iterator[T], size: int) -> Iterator[Iterator[T]]:

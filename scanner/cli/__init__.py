@@ -5,6 +5,7 @@ One file a command, imported when it is called, so that `scanner --help` answers
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import traceback
@@ -23,6 +24,10 @@ COMMANDS = {
     "report": ("scanner.cli.report", "Show a finished run, or make its page again."),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = (
+    "\nNothing that was finished is lost. Make room, then give the same command with --resume where it has that option."
+)
 EXIT_DONE, EXIT_USAGE, EXIT_BUG, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
 
 
@@ -72,12 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from indexes.errors import IndexesError
     from scanner.errors import ScannerError
 
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = cli.main(args=list(argv) if argv is not None else None, prog_name="scanner", standalone_mode=False)
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
+        code = cli.main(args=words, prog_name="scanner", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _interrupted(words)
     except click.ClickException as error:
         error.show(file=sys.stderr)
         return EXIT_USAGE
@@ -85,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
     except (IndexesError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
+        room = _NO_ROOM if isinstance(error, OSError) and error.errno in _FULL else ""
+        click.echo(f"error: {error}{room}", err=True)
         return EXIT_USAGE
     except Exception:  # noqa: BLE001 - the last line of defence says that the fault is ours
         traceback.print_exc()
@@ -96,6 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else EXIT_DONE
 
 
-def _interrupted() -> int:
-    click.echo("interrupted: what was finished is kept; the same command with --resume goes on from there.", err=True)
+def _interrupted(words: Sequence[str]) -> int:
+    if words[:1] in (["scan"], ["embed"]) or words[:2] in (["index", "build"], ["index", "add"]):
+        click.echo(
+            "interrupted: what was finished is kept; the same command with --resume goes on from there.", err=True
+        )
+    else:
+        click.echo("interrupted.", err=True)
     return EXIT_INTERRUPTED

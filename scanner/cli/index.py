@@ -72,6 +72,7 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
 @source_options
 @click.option("--with-crops", is_flag=True, help="Keep aligned crops (biometric data).")
 @click.option("--resume", is_flag=True, help="Finish interrupted work.")
+@click.option("--force", is_flag=True, help="Throw interrupted work away; the index keeps what it holds.")
 @talk_options
 def add_command(index: str, source: tuple[str, ...], **given: Any) -> int:
     """Embed SOURCE with the index's own embedder and add what is not there yet."""

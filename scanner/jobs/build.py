@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -12,16 +12,17 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from indexes import Index, VectorBatch, build_index, open_index
-from indexes.atomic import write_json
+from indexes.atomic import encode_json, sync_folder, write_json
 from scanner import artefacts
 from scanner.errors import NothingScanned
-from scanner.jobs.folders import check_target, is_finished, work_beside
+from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.parts import vectors_of
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
 from scanner.search import check_fingerprint
+from scanner.sources.location import clean_uri
 
 Block = tuple[VectorBatch, pa.Table]
 
@@ -82,19 +83,21 @@ def build(
         ScannerError, IndexesError: see their modules; what was in `out` before is then still there.
     """
     out, options, faces, progress = Path(out), options or BuildOptions(), faces or FaceOptions(), progress or Silent()
-    work = work_beside(out)
-    check_target(out, work, resume=resume, force=force)
+    specs, work = _listed(source), work_beside(out)
+    check_target(out, work, kind="index", resume=resume, force=force)
     if is_finished(out, work, resume=resume):
-        index = open_index(out)
-        return BuildResult(
-            out, index.rows, index.rows, Counts(**artefacts.read_json(out / "intake" / "0001.json")["counts"])
-        )
-    intake = _take_in(source, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "build"})
-    if resume and out.exists():
-        shutil.rmtree(out)  # the job was killed after its index was made, before its work was removed
+        rows, account = open_index(out).rows, artefacts.read_json(out / "intake" / "0001.json")
+        check_same_sources(out, account, specs)
+        return BuildResult(out, rows, rows, Counts(**account["counts"]))
+    intake = _take_in(
+        specs, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "build"},
+        make_room=partial(remove_folder, work) if force else lambda: None,
+    )  # fmt: skip
     progress.stage("index", total=intake.counts().faces or None, unit="faces")
+    made = work / "index"
+    remove_folder(made)  # of a job that was killed
     index = build_index(
-        out,
+        made,
         _blocks(intake, progress),
         fingerprint=intake.fingerprint,
         dim=intake.dim,
@@ -104,7 +107,13 @@ def build(
         embedder=_recipe(intake, faces),
         seed=options.seed,
     )
-    return _finish(index, intake)
+    _write_account(index, intake, specs)
+    remove_folder(out)
+    made.rename(out)  # whole: an index that was there before is there until now
+    sync_folder(out.parent)
+    counts = intake.counts()
+    intake.done()
+    return BuildResult(out, index.rows, index.rows, counts)
 
 
 def add(
@@ -115,16 +124,24 @@ def add(
     faces: FaceOptions | None = None,
     sources: SourceOptions | None = None,
     resume: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> BuildResult:
-    """Embed `source` with the index's own embedder and add its faces; items that are there already are left out."""
+    """Embed `source` with the index's own embedder and add its faces; items that are there already are left out.
+
+    Arguments as of `build`, but `force` throws away unfinished work only, never what the index holds.
+    """
     path, options, faces, progress = Path(path), options or BuildOptions(), faces or FaceOptions(), progress or Silent()
     index = open_index(path)
     if faces.embedder is None:
         recipe = index.manifest.embedder
         faces = replace(faces, embedder=recipe.get("name"), detector=faces.detector or recipe.get("detector"))
-    work = path.with_name(f".{path.name}.add.work")
-    intake = _take_in(source, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "add"})
+    specs, work = _listed(source), path.with_name(f".{path.name}.add.work")
+    sweep(path / "intake")
+    intake = _take_in(
+        specs, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "add"},
+        make_room=partial(remove_folder, work) if force else lambda: None,
+    )  # fmt: skip
     check_fingerprint(index, intake.fingerprint, what="what was to be added")
     progress.stage("index", total=intake.counts().faces or None, unit="faces")
     there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
@@ -135,13 +152,21 @@ def add(
         if not resume:
             intake.done()
             raise NothingScanned(f"Every item of the source is in {path} already; nothing was added.")
-        return _finish(index, intake, before=before)
-    index.add(chain([first], new))
-    return _finish(open_index(path), intake, before=before)
+    else:
+        index.add(chain([first], new))
+        index = open_index(path)
+    _write_account(index, intake, specs, resume=resume)
+    counts = intake.counts()
+    intake.done()
+    return BuildResult(path, index.rows, index.rows - before, counts)
+
+
+def _listed(source: str | Sequence[str]) -> list[str]:
+    return [source] if isinstance(source, str) else list(source)
 
 
 def _take_in(
-    source: str | Sequence[str],
+    specs: Sequence[str],
     work: Path,
     sources: SourceOptions | None,
     faces: FaceOptions,
@@ -150,10 +175,12 @@ def _take_in(
     resume: bool,
     progress: Progress,
     plan: dict[str, Any],
+    make_room: Callable[[], None],
 ) -> Intake:
     return take_in(
-        [source] if isinstance(source, str) else list(source), work=work, sources=sources or SourceOptions(), faces=faces,
+        specs, work=work, sources=sources or SourceOptions(), faces=faces,
         progress=progress, plan=plan, resume=resume, keep_crops=options.with_crops, embedded_by=options.embedded_by,
+        make_room=make_room,
     )  # fmt: skip
 
 
@@ -179,14 +206,19 @@ def _recipe(intake: Intake, faces: FaceOptions) -> dict[str, Any]:
     return {**embedder, "detector": faces.detector, "faces": intake.description.get("faces")}
 
 
-def _finish(index: Index, intake: Intake, *, before: int = 0) -> BuildResult:
+def _write_account(index: Index, intake: Intake, specs: Sequence[str], *, resume: bool = False) -> None:
     """Write what became of the sources beside the index, numbered by intake."""
-    counts = intake.counts()
+    account = {
+        "sources": [clean_uri(spec) for spec in specs],
+        "road": intake.description,
+        "counts": asdict(intake.counts()),
+    }
     folder = index.path / "intake"
     artefacts.make_private_folder(folder)
     number = sum(1 for _ in folder.glob("*.json")) + 1
+    last = folder / f"{number - 1:04d}.json"
+    if resume and last.exists() and last.read_bytes() == encode_json(account):
+        return  # the job was killed after it wrote this, before its work was removed
     rejects = artefacts.stamped(artefacts.REJECTS, "rejects")
     artefacts.write_tables(folder / f"{number:04d}.rejects.parquet", rejects, intake.rejects())
-    write_json(folder / f"{number:04d}.json", {"road": intake.description, "counts": asdict(counts)})
-    intake.done()
-    return BuildResult(index.path, index.rows, index.rows - before, counts)
+    write_json(folder / f"{number:04d}.json", account)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from indexes.atomic import write_json
 from scanner import artefacts
-from scanner.jobs.folders import check_target, is_finished, work_beside
+from scanner.errors import UsageError
+from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.intake import take_in
 from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.ready import is_embeddings
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
+from scanner.sources.location import clean_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +55,39 @@ def embed(
     Raises:
         ScannerError: see `scanner.errors`.
     """
-    out = Path(out)
-    work = work_beside(out)
-    check_target(out, work, resume=resume, force=force)
+    out, sources = Path(out), sources or SourceOptions()
+    specs = [source] if isinstance(source, str) else list(source)
+    if out.suffix != ".parquet":
+        raise UsageError(f"{out} is no name for embeddings, which are read as *.parquet. Call it {out}.parquet.")
+    rejects_path, account_path, work = out.with_suffix(".rejects.parquet"), out.with_suffix(".json"), work_beside(out)
+    for path in (out, rejects_path, account_path):
+        check_target(path, work, kind="file", resume=resume, force=force)
+    sweep(out.parent, [out.name, rejects_path.name, account_path.name])
     if is_finished(out, work, resume=resume):
         file = artefacts.open_artefact(out, "embeddings").schema_arrow
-        counts = Counts(**artefacts.read_json(out.with_suffix(".json"))["counts"])
+        account = artefacts.read_json(account_path)
+        check_same_sources(out, account, specs)
+        counts = Counts(**account["counts"])
         return EmbedResult(
             out, file.metadata[artefacts.FINGERPRINT_KEY].decode(), file.field("embedding").type.list_size, counts
         )
+    for spec in specs:
+        if is_embeddings(spec, sources):
+            raise UsageError(
+                f"{spec} holds embeddings already. Pass it to scanner index build or scanner scan as it is."
+            )
     intake = take_in(
-        [source] if isinstance(source, str) else list(source), work=work, sources=sources or SourceOptions(),
-        faces=faces or FaceOptions(), progress=progress or Silent(), plan={"job": "embed"}, resume=resume,
-        keep_crops=keep_crops,
+        specs, work=work, sources=sources, faces=faces or FaceOptions(), progress=progress or Silent(),
+        plan={"job": "embed"}, resume=resume, keep_crops=keep_crops,
+        make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
     schema = artefacts.embeddings_schema(intake.dim, crops=keep_crops)
     stamped = artefacts.stamped(schema, "embeddings", fingerprint=intake.fingerprint)
     rejects = artefacts.stamped(artefacts.REJECTS, "rejects")
-    artefacts.write_tables(out.with_suffix(".rejects.parquet"), rejects, intake.rejects())
+    artefacts.write_tables(rejects_path, rejects, intake.rejects())
     counts = intake.counts()
-    write_json(out.with_suffix(".json"), {"road": intake.description, "counts": asdict(counts)})
+    account = {"sources": [clean_uri(s) for s in specs], "road": intake.description, "counts": asdict(counts)}
+    write_json(account_path, account)
     artefacts.write_tables(out, stamped, intake.faces())
     intake.done()
     return EmbedResult(out, intake.fingerprint, intake.dim, counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +69,7 @@ def take_in(
     keep_crops: bool = False,
     embedded_by: str | None = None,
     opened: OpenedRoad | None = None,
+    make_room: Callable[[], None] = lambda: None,
 ) -> Intake:
     """Embed every face of `specs`, taking up where a killed job was.
 
@@ -83,6 +84,7 @@ def take_in(
         keep_crops: keep every crop as PNG.
         embedded_by: name of the embedder of ready embeddings that do not say it themselves.
         opened: the road, if the caller has opened it already.
+        make_room: called when all is opened and nothing is written yet: what `--force` throws away is kept till then.
 
     Raises:
         NothingScanned: not one face came out.
@@ -91,7 +93,7 @@ def take_in(
     if any(ready) and not all(ready):
         raise UsageError("Images and ready embeddings cannot be mixed in one call. Name them in two.")
     if all(ready):
-        return _ready(specs, work, sources, plan, resume=resume, embedded_by=embedded_by)
+        return _ready(specs, work, sources, plan, resume=resume, embedded_by=embedded_by, make_room=make_room)
     opened = opened or open_road(faces, keep_crops=keep_crops)
     opened = replace(opened, road=replace(opened.road, keep_crops=keep_crops))
     for note in opened.notes:
@@ -106,6 +108,7 @@ def take_in(
         "road": _without_device(opened.description),
         "keep_crops": keep_crops,
     }
+    make_room()
     done = parts.begin(json.loads(json.dumps(whole_plan)), resume=resume)
     before = parts.counts()
     progress.stage("faces", total=source.count(), unit="images", done=before.entries)
@@ -128,10 +131,12 @@ def _ready(
     *,
     resume: bool,
     embedded_by: str | None,
+    make_room: Callable[[], None],
 ) -> Intake:
     if len(specs) != 1:
         raise UsageError(f"One file of ready embeddings is read at a time, {len(specs)} were named.")
     intake = ReadyFaces(specs[0], sources, embedded_by=embedded_by)
+    make_room()
     intake.begin(work, {**plan, "source": intake.describe()}, resume=resume)
     return intake
 

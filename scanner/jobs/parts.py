@@ -7,7 +7,6 @@ has changed is refused, since half of the result would come from other inputs.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import RunMismatch, UsageError
 from scanner.images import encode_png
+from scanner.jobs.folders import remove_folder, unfinished
 from scanner.pipeline import Shard
 from scanner.records import Counts, Face, Reject
 
@@ -85,12 +86,12 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the work folder; its result stands elsewhere by now."""
-        shutil.rmtree(self.folder)
+        remove_folder(self.folder)
 
     def _other_uris(self) -> dict[str, list[str]]:
         others: dict[str, list[str]] = {}
         for table in self.rejects():
-            for row in table.filter(pa.compute.equal(table["reason"], "duplicate")).to_pylist():
+            for row in table.filter(pc.equal(table["reason"], "duplicate")).to_pylist():
                 others.setdefault(row["item_id"], []).append(row["uri"])
         return others
 
@@ -125,9 +126,7 @@ def begin_work(folder: Path, plan: dict[str, Any], *, resume: bool) -> None:
     path = folder / "plan.json"
     if path.exists():
         if not resume:
-            raise UsageError(
-                f"{folder} holds unfinished work. Pass --resume to finish it, or --force to throw it away."
-            )
+            raise UsageError(unfinished(folder))
         old = artefacts.read_json(path)
         changed = sorted(k for k in {*old, *plan} if old.get(k) != plan.get(k))
         if changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from scanner import artefacts
 from scanner.errors import NothingScanned, UsageError
+from scanner.jobs.folders import remove_folder
 from scanner.jobs.options import SourceOptions
 from scanner.jobs.parts import begin_work, vectors_of
 from scanner.records import Counts, Reason, Reject
@@ -62,7 +62,10 @@ class ReadyFaces:
             )
         self.fingerprint = own or f"declared:{embedded_by}"
         self.dim = self._source.dim
-        self.description: dict[str, Any] = {"embedder": {"name": "ready embeddings", "fingerprint": self.fingerprint}}
+        self.description: dict[str, Any] = {
+            "embedder": {"name": "ready embeddings", "fingerprint": self.fingerprint},
+            "faces": None,
+        }
         self._spec, self._own = Path(spec), own is not None and Path(spec).is_file()
         self._counts = Counts()
         self._rejected: list[Reject] = []
@@ -111,7 +114,7 @@ class ReadyFaces:
     def done(self) -> None:
         """See `Intake.done`."""
         if self._work is not None:
-            shutil.rmtree(self._work)
+            remove_folder(self._work)
 
     def _own_blocks(self) -> Iterator[tuple[pa.Table, Sequence[Reject]]]:
         """Read what `scanner embed` wrote, with all that it knows of a face."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import pyarrow as pa
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.decision import Threshold
-from scanner.errors import UsageError
+from scanner.errors import RunMismatch, UsageError
 from scanner.jobs.calibrate import calibrate
-from scanner.jobs.folders import check_target, is_finished
+from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
 from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.join import JoinParts
 from scanner.jobs.options import FaceOptions, SourceOptions, open_road
@@ -114,9 +114,9 @@ def scan(
     specs = [queries] if isinstance(queries, str) else list(queries)
     paths = [Path(p) for p in ([against] if isinstance(against, str | Path) else against)]
     work = out / "work"
-    check_target(out, work, resume=resume, force=force)
+    check_target(out, work, kind="run", resume=resume, force=force)
     if is_finished(out / "run.json", work, resume=resume):
-        return ScanResult(out, artefacts.read_json(out / "run.json"))
+        return _finished(out, specs, paths, options)
     galleries = open_galleries(paths, memory_bytes=options.memory_bytes, engine=options.engine)
     faces = with_embedder(faces, galleries[0])
     opened = None if all(is_embeddings(spec, sources) for spec in specs) else open_road(faces)
@@ -126,8 +126,6 @@ def scan(
     canaries = [try_canaries(gallery) for gallery in galleries]
     threshold = _threshold(options, galleries, faces, sources, progress)
 
-    artefacts.make_private_folder(out)
-    artefacts.make_private_folder(work)
     plan = {
         "indexes": [{"name": g.name, "manifest_sha256": g.index.manifest_sha256} for g in galleries],
         "threshold": threshold.value,
@@ -136,6 +134,7 @@ def scan(
     intake = take_in(
         specs, work=work / "faces", sources=sources, faces=faces, progress=progress, plan=plan, resume=resume,
         keep_crops=options.with_crops, embedded_by=options.embedded_by, opened=opened,
+        make_room=partial(_make_room, out, force=force),
     )  # fmt: skip
     for gallery in galleries:
         check_fingerprint(gallery.index, intake.fingerprint, what="the queries' embedder")
@@ -146,7 +145,35 @@ def scan(
     write_json(out / "timing.json", {"seconds": round(time.monotonic() - started, 3)})
     write_json(out / "run.json", summary)  # the last of the data: a run folder with run.json is complete
     write_page(out)
-    shutil.rmtree(work)
+    remove_folder(work)
+    return ScanResult(out, summary)
+
+
+def _make_room(out: Path, *, force: bool) -> None:
+    if force:
+        remove_folder(out)
+    artefacts.make_private_folder(out)
+    artefacts.make_private_folder(out / "work")
+    sweep(out)
+
+
+def _finished(out: Path, specs: Sequence[str], against: Sequence[Path], options: ScanOptions) -> ScanResult:
+    """Return a run that has nothing left to do, unless it is visibly another one than was asked for."""
+    summary = artefacts.read_json(out / "run.json")
+    threshold = summary["threshold"]
+    differs = {
+        "queries": summary["queries"] != [clean_uri(spec) for spec in specs],
+        "indexes": [index["name"] for index in summary["indexes"]] != [path.resolve().name for path in against],
+        "threshold": options.threshold is not None and options.threshold != threshold["value"],
+        "calibrate_on": options.calibrate_on != threshold["calibrated_on"],
+        "with_crops": options.with_crops != summary["with_crops"],
+    }
+    changed = sorted(name for name, is_changed in differs.items() if is_changed)
+    if changed:
+        raise RunMismatch(
+            f"{out} is a finished run with other options: {', '.join(changed)} differ. "
+            "Choose another name, or pass --force to replace it."
+        )
     return ScanResult(out, summary)
 
 
@@ -170,7 +197,7 @@ def _threshold(
     assert options.calibrate_on is not None
     found = calibrate(
         options.calibrate_on, fmrs=(options.fmr,), faces=faces, sources=sources, seed=options.seed, progress=progress,
-        fingerprint=galleries[0].index.fingerprint,
+        fingerprint=galleries[0].index.fingerprint, embedded_by=options.embedded_by,
     )  # fmt: skip
     point = found.points[0]
     if point.is_thin:

@@ -1,0 +1,142 @@
+"""Kill a job at its n-th step on the disk, resume it, and say what differs; run by test_crash.py as a process.
+
+    python crash_driver.py JOB SOURCES OUT STRIDE OFFSET
+
+JOB is embed, build, replace (with `force`), scan or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
+child dies just before that step in OUT/n; another child then runs the same job with `resume`.  The last line of
+stdout is a JSON object: how many steps an uninterrupted job takes, which were tried, and every difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from drawn_people import BY_FOLDER, FACES, files_of
+
+import scanner.pipeline
+from indexes import open_index
+from scanner.jobs import intake, join
+from scanner.jobs.build import BuildOptions, add, build
+from scanner.jobs.embed import embed
+from scanner.jobs.scan import ScanOptions, scan
+
+# Imported before the fork, so that no child pays for it; sessions are opened by the children.
+import scanner.embedders.onnx_network  # isort: skip
+import scanner.faces.given  # isort: skip
+
+STEPS = ("fsync", "replace", "rename", "mkdir", "rmdir", "unlink")
+SHARD_ENTRIES = 4
+
+
+def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
+    people, generated = str(sources / "people"), str(sources / "generated")
+    if job == "embed":
+        embed(people, folder / "out.parquet", faces=FACES, sources=BY_FOLDER, keep_crops=True, resume=resume)
+    elif job == "build":
+        options = BuildOptions(with_crops=True)
+        build(folder / "out", people, faces=FACES, sources=BY_FOLDER, options=options, resume=resume)
+    elif job == "replace":
+        build(folder / "out", generated, faces=FACES, resume=resume, force=not resume)
+    elif job == "add":
+        add(folder / "index", generated, faces=FACES, sources=BY_FOLDER, resume=resume)
+    elif job == "scan":
+        scan(
+            generated, against=sources / "index", out=folder / "out", faces=FACES,
+            options=ScanOptions(threshold=0.5, with_crops=True), resume=resume,
+        )  # fmt: skip
+
+
+def count_steps(die_at: int | None) -> Callable[[], int]:
+    """Count the calls that change the disk; die just before one of them."""
+    taken = 0
+
+    def wrap(call):
+        def counted(*args, **kwargs):
+            nonlocal taken
+            if taken == die_at:
+                os._exit(9)
+            taken += 1
+            return call(*args, **kwargs)
+
+        return counted
+
+    for name in STEPS:
+        setattr(os, name, wrap(getattr(os, name)))
+    return lambda: taken
+
+
+def run_in_child(job: str, sources: Path, folder: Path, *, resume: bool, die_at: int | None = None) -> tuple[int, int]:
+    """Return the exit status and the number of steps taken."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        steps = count_steps(die_at)
+        try:
+            operate(job, sources, folder, resume=resume)
+            status = 0
+        except Exception:  # noqa: BLE001 - whatever it is, the parent must see it
+            traceback.print_exc()
+        finally:
+            os.write(write_end, str(steps()).encode())
+            os._exit(status)
+    os.close(write_end)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    taken = int(os.read(read_end, 100) or b"0")
+    os.close(read_end)
+    return status, taken
+
+
+def start(job: str, sources: Path, folder: Path) -> Path:
+    folder.mkdir()
+    if job == "add":
+        shutil.copytree(sources / "index", folder / "index")
+    if job == "replace":
+        shutil.copytree(sources / "index", folder / "out")
+    return folder
+
+
+def check_between(job: str, folder: Path, rows: tuple[int, int]) -> list[str]:
+    """Return what is wrong with an index that was being replaced when its maker died."""
+    if job != "replace" or not (folder / "out").exists():
+        return []  # its place is empty for the moment between two renames
+    index = open_index(folder / "out")
+    return index.verify() + ([] if index.rows in rows else [f"{index.rows} rows"])
+
+
+def main() -> None:
+    job, sources, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    stride, offset = int(sys.argv[4]), int(sys.argv[5])
+    scanner.pipeline.SHARD_ENTRIES = intake.SHARD_ENTRIES = SHARD_ENTRIES
+    join.BLOCK_ROWS = 6
+    whole = start(job, sources, out / "whole")
+    status, steps = run_in_child(job, sources, whole, resume=False)
+    assert status == 0
+    expected = files_of(whole)
+    tried, differences = [], []
+    for step in range(offset, steps, stride):
+        folder = start(job, sources, out / str(step))
+        killed, _ = run_in_child(job, sources, folder, resume=False, die_at=step)
+        between = check_between(job, folder, (10, 7))
+        # Before the first change there is nothing to resume: the old index is whole, and of other sources.
+        untouched = job == "replace" and not (folder / ".out.work").exists() and open_index(folder / "out").rows == 10
+        again, _ = run_in_child(job, sources, folder, resume=not untouched)
+        found = files_of(folder)
+        wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+        if killed != 9 or again != 0 or wrong or between:
+            differences.append({"step": step, "killed": killed, "again": again, "wrong": wrong, "between": between})
+        tried.append(step)
+        shutil.rmtree(folder)
+    print(json.dumps({"steps": steps, "tried": tried, "differences": differences}))
+
+
+if __name__ == "__main__":
+    # Nothing pulls the plug here: a real fsync would only cost time.
+    os.fsync = lambda _: None
+    main()

@@ -1,0 +1,49 @@
+"""A killed job that is resumed leaves the bytes of one that was not killed, wherever it died.
+
+Every seventh step on the disk is tried; `CRASH_STRIDE=1` tries them all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drawn_people import BY_FOLDER, FACES, photos_of, png, write_people
+
+from scanner.jobs.build import build
+
+DRIVER = Path(__file__).parent / "crash_driver.py"
+STRIDE = int(os.environ.get("CRASH_STRIDE", "7"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """People, an index of them, and generated pictures; with a picture twice and a broken one in several shards."""
+    folder = tmp_path_factory.mktemp("crash-sources")
+    people = write_people(folder / "people", photos_of(range(5), range(2)))
+    (people / "person-000" / "again.png").write_bytes(png(4, 1))
+    (people / "person-001" / "broken.png").write_bytes(b"nothing")
+    generated = write_people(folder / "generated", photos_of([2, 3, 20, 21, 22, 23, 24], [2]))
+    (generated / "same.png").write_bytes(png(20, 2))
+    build(folder / "index", str(people), faces=FACES, sources=BY_FOLDER)
+    return folder
+
+
+@pytest.mark.parametrize(("job", "offset"), [("embed", 1), ("build", 2), ("replace", 5), ("scan", 3), ("add", 4)])
+def test_a_killed_job_resumed_equals_one_that_was_not_killed(
+    job: str, offset: int, sources: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(DRIVER), job, str(sources), str(tmp_path), str(STRIDE), str(offset % STRIDE)]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment, check=False)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome["differences"] == [], done.stderr[-3000:]
+    assert len(outcome["tried"]) == len(range(offset % STRIDE, outcome["steps"], STRIDE))
+    assert len(outcome["tried"]) >= 5
