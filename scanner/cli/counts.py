@@ -10,7 +10,11 @@ _UNREAD = (Reason.UNREADABLE.value, Reason.ARCHIVE_CUT.value, Reason.BAD_RECORD.
 
 def tell(counts: Counts) -> str:
     """Return one sentence: what became of every entry."""
-    reasons = ", ".join(f"{n} {name}" for name, n in sorted(counts.reasons.items(), key=lambda r: (-r[1], r[0])))
+    reasons = ", ".join(
+        f"{n} {name}"
+        for name, n in sorted(counts.reasons.items(), key=lambda r: (-r[1], r[0]))
+        if name != Reason.DUPLICATE.value
+    )
     left = f" ({reasons})" if reasons else ""
     return (
         f"{counts.entries} entries: {counts.items} with {counts.faces} faces, {counts.duplicates} duplicates, "

@@ -29,8 +29,9 @@ def parse_bytes(text: str) -> int:
 _FACE = (
     click.option("--embedder", metavar="SPEC", help="insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, "
                  "else what is installed]"),
-    click.option("--faces", type=click.Choice(["detect", "aligned", "whole"]), default="detect", show_default=True,
-                 help="Find and align faces; or pictures are aligned crops already; or no faces at all (art)."),
+    click.option("--faces", type=click.Choice(["detect", "aligned", "whole"]),
+                 help="Find and align faces; or pictures are aligned crops already; or no faces at all (art).  "
+                 "[default: as the index was built, else detect]"),
     click.option("--detector", metavar="FILE", help="SCRFD file (.onnx) for --faces detect.  [default: the pack's own]"),
     click.option("--select", type=click.Choice(["central", "largest", "all"]), default="central", show_default=True,
                  help="Which faces of a picture."),

@@ -41,6 +41,10 @@ def open_finder(
     """
     gates = gates or Gates()
     width, height = crop_size_px
+    if gates.frontality_min > 0 and (mode != "detect" or for_dlib):
+        raise UsageError(
+            "--min-frontality needs the five landmarks of --faces detect with an SCRFD detector; leave it out."
+        )
     if mode == "whole":
         from scanner.faces.given import WholePictures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from scanner import artefacts
 from scanner.errors import NothingScanned
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.intake import Intake, take_in
-from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.options import FaceOptions, SourceOptions, like_index
 from scanner.jobs.parts import vectors_of
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
@@ -133,9 +133,7 @@ def add(
     """
     path, options, faces, progress = Path(path), options or BuildOptions(), faces or FaceOptions(), progress or Silent()
     index = open_index(path)
-    if faces.embedder is None:
-        recipe = index.manifest.embedder
-        faces = replace(faces, embedder=recipe.get("name"), detector=faces.detector or recipe.get("detector"))
+    faces = like_index(faces, index.manifest.embedder)
     specs, work = _listed(source), path.with_name(f".{path.name}.add.work")
     sweep(path / "intake")
     intake = _take_in(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scanner.jobs.options import FaceOptions, SourceOptions, open_road
+from scanner.jobs.options import FaceOptions, SourceOptions, like_index, open_road
 from scanner.jobs.ready import is_embeddings
-from scanner.jobs.scan import ScanOptions, with_embedder
+from scanner.jobs.scan import ScanOptions
 from scanner.pipeline import embed_source
 from scanner.progress import Progress
 from scanner.records import Item, Reject
@@ -78,7 +78,7 @@ def estimate(
         images_per_s: float | None = None
         faces_s: float | None = 0.0
     else:
-        opened = open_road(with_embedder(faces, galleries[0]))
+        opened = open_road(like_index(faces, galleries[0].index.manifest.embedder))
         source = sources.open(list(queries))
         progress.stage("sample", total=SAMPLE_ITEMS, unit="images")
         started = time.perf_counter()

@@ -10,7 +10,10 @@ import pyarrow as pa
 
 from indexes import Hits
 from indexes.atomic import write_json
+from indexes.engine import HITS_MAX
+from indexes.errors import TooManyHits
 from scanner import artefacts
+from scanner.errors import UsageError
 from scanner.jobs.intake import Intake
 from scanner.jobs.parts import vectors_of
 from scanner.progress import Progress
@@ -52,7 +55,13 @@ class JoinParts:
         galleries: Sequence[Gallery],
         threshold: float,
     ) -> None:
-        found = [join(gallery, vectors, threshold=threshold) for gallery in galleries]
+        try:
+            found = [join(gallery, vectors, threshold=threshold) for gallery in galleries]
+        except TooManyHits as error:
+            raise UsageError(
+                f"More than {HITS_MAX} pairs of {len(vectors)} queries reach the threshold {threshold:.4f}: that is no search "
+                "any more. Raise --threshold, or ask for a lower --fmr."
+            ) from error
         tables = [_hits_table(hits, place, self._schema) for place, hits in enumerate(found)]
         artefacts.write_tables(self._path(number), self._schema, tables)
         write_json(self._marker(number), {"queries": len(vectors), "hits": sum(len(hits) for hits in found)})

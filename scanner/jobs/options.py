@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from scanner.images import FILE_BYTES_MAX, PIXELS_MAX
 from scanner.pipeline import Road
 from scanner.sessions import choose_device
 from scanner.sources import Source, open_sources
+
+READY = "ready embeddings"
+"""What stands in place of an embedder's name where vectors were brought ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class FaceOptions:
 
     Attributes:
         embedder: see `scanner.embedders.open_embedder`; None takes what is installed, and says which.
-        faces: "detect", "aligned" or "whole".
+        faces: "detect", "aligned" or "whole"; None takes what the index was built with, else "detect".
         detector: an SCRFD file; None takes the pack's own.
         select: "central" (large and near the middle), "largest" or "all" faces of a picture.
         gates: quality gates.
@@ -72,13 +75,28 @@ class FaceOptions:
     """
 
     embedder: str | None = None
-    faces: Mode = "detect"
+    faces: Mode | None = None
     detector: str | None = None
     select: Literal["central", "largest", "all"] = "central"
     gates: Gates = field(default_factory=Gates)
     pixels_max: int = PIXELS_MAX
     device: str = "auto"
     workers: int = 0
+
+
+def like_index(options: FaceOptions, recipe: Mapping[str, Any]) -> FaceOptions:
+    """Fill what the user left open with what built an index.
+
+    Args:
+        options: the user's wishes, which come first.
+        recipe: the index's `manifest.embedder`.
+    """
+    name, way = recipe.get("name"), recipe.get("faces") or {}
+    if options.faces is None and way.get("mode") is not None:
+        options = replace(options, faces=way["mode"])
+    if not isinstance(name, str) or name == READY or options.embedder not in (None, name):
+        return options
+    return replace(options, embedder=name, detector=options.detector or recipe.get("detector"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +121,7 @@ def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
         ModelError: a network is missing, broken or not on the device asked for.
     """
     device = choose_device(options.device)
+    mode: Mode = options.faces or "detect"
     spec = options.embedder
     notes: tuple[str, ...] = ()
     if spec is None:
@@ -112,10 +131,10 @@ def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
     embedder = opened.embedder
     detector = Path(options.detector).expanduser() if options.detector else opened.detector_path
     finder = open_finder(
-        options.faces,
+        mode,
         crop_size_px=embedder.crop_size_px,
         device=device,
-        detector_path=detector if options.faces == "detect" else None,
+        detector_path=detector if mode == "detect" else None,
         for_dlib=spec == "dlib",
         select=options.select,
         gates=options.gates,
@@ -124,9 +143,9 @@ def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
     description = {
         "embedder": embedder.describe(),
         "faces": {
-            "mode": options.faces,
+            "mode": mode,
             "select": options.select,
-            "detector": detector.name if detector and options.faces == "detect" else None,
+            "detector": detector.name if detector and mode == "detect" else None,
             "gates": asdict(options.gates),
             "fingerprint": finder.fingerprint,
         },

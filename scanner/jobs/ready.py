@@ -13,7 +13,7 @@ import pyarrow as pa
 from scanner import artefacts
 from scanner.errors import NothingScanned, UsageError
 from scanner.jobs.folders import remove_folder
-from scanner.jobs.options import SourceOptions
+from scanner.jobs.options import READY, SourceOptions
 from scanner.jobs.parts import begin_work, vectors_of
 from scanner.records import Counts, Reason, Reject
 from scanner.sources import open_embeddings
@@ -63,7 +63,7 @@ class ReadyFaces:
         self.fingerprint = own or f"declared:{embedded_by}"
         self.dim = self._source.dim
         self.description: dict[str, Any] = {
-            "embedder": {"name": "ready embeddings", "fingerprint": self.fingerprint},
+            "embedder": {"name": READY, "fingerprint": self.fingerprint},
             "faces": None,
         }
         self._spec, self._own = Path(spec), own is not None and Path(spec).is_file()

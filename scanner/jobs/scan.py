@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from scanner.jobs.calibrate import calibrate
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
 from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.join import JoinParts
-from scanner.jobs.options import FaceOptions, SourceOptions, open_road
+from scanner.jobs.options import FaceOptions, SourceOptions, like_index, open_road
 from scanner.jobs.ready import is_embeddings
 from scanner.jobs.results import write_results
 from scanner.jobs.versions import versions
@@ -100,7 +100,7 @@ def scan(
         against: index folders; all of one embedder.
         out: the run folder to make.
         options: threshold, engine, memory.
-        faces: how pictures become vectors; without an embedder the indexes' own is used.
+        faces: how pictures become vectors; what is left open is as the indexes were built.
         sources: how sources are read.
         resume: finish the run that was interrupted in `out`; the bytes are those of an uninterrupted one.
         force: replace what is in `out`.
@@ -118,7 +118,7 @@ def scan(
     if is_finished(out / "run.json", work, resume=resume):
         return _finished(out, specs, paths, options)
     galleries = open_galleries(paths, memory_bytes=options.memory_bytes, engine=options.engine)
-    faces = with_embedder(faces, galleries[0])
+    faces = like_index(faces, galleries[0].index.manifest.embedder)
     opened = None if all(is_embeddings(spec, sources) for spec in specs) else open_road(faces)
     if opened is not None:
         for gallery in galleries:
@@ -175,17 +175,6 @@ def _finished(out: Path, specs: Sequence[str], against: Sequence[Path], options:
             "Choose another name, or pass --force to replace it."
         )
     return ScanResult(out, summary)
-
-
-def with_embedder(faces: FaceOptions, gallery: Gallery) -> FaceOptions:
-    """Without a wish of the user, take the embedder, detector and mode that built the index."""
-    if faces.embedder is not None:
-        return faces
-    recipe = gallery.index.manifest.embedder
-    name = recipe.get("name")
-    if not isinstance(name, str) or name == "ready embeddings":
-        return faces
-    return replace(faces, embedder=name, detector=faces.detector or recipe.get("detector"))
 
 
 def _threshold(

@@ -99,7 +99,7 @@ def test_a_wrong_command_is_named(run: Callable[..., Any]) -> None:
 
     assert ran.code == 2
     assert ran.err.startswith("Usage: scanner [OPTIONS] COMMAND [ARGS]...\n")
-    assert "No such command 'scna'." in ran.err
+    assert "There is no command 'scna'. Did you mean 'scan'?" in ran.err
 
 
 def test_a_missing_option_is_named(run: Callable[..., Any]) -> None:

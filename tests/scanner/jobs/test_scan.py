@@ -27,7 +27,7 @@ from drawn_people import (
 
 import scanner.jobs.join
 from indexes import VectorBatch, open_index
-from indexes.errors import FormatError, IndexesError, MemoryTooSmall, TooManyHits
+from indexes.errors import FormatError, IndexesError, MemoryTooSmall
 from scanner import artefacts
 from scanner.errors import (
     ArtefactError,
@@ -324,7 +324,7 @@ def test_more_hits_than_the_limit_end_the_scan_and_leave_it_resumable(
 
     with monkeypatch.context() as patch:
         patch.setattr(scanner.jobs.join, "join", join_few)
-        with pytest.raises(TooManyHits, match="more than the limit of 3"):
+        with pytest.raises(UsageError, match=r"queries reach the threshold .*Raise --threshold, or ask for a lower --fmr"):
             scan_here(tmp_path, generated_folder, people_index)
     options = ScanOptions(threshold=THRESHOLD)
     result = scan(
