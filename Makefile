@@ -45,7 +45,7 @@ format: install-dev  ## rewrite in the house format
 	$(VENV)/bin/ruff format .
 
 bench: install-dev  ## run the benchmarks that need no outside data (see benchmarks/README.md)
-	$(PY) benchmarks/bench_search.py --drawn
+	$(PY) benchmarks/bench_search.py --drawn 1000 --threshold 0.75 --rows 100000 --name bench_search_drawn
 
 lock:  ## renew constraints.txt from a clean environment
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

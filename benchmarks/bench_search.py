@@ -1,6 +1,7 @@
 """Which engine finds all pairs above a threshold, how fast, and in how much memory?
 
     python benchmarks/bench_search.py --embeddings FACES.npy --labels LABELS.npy --rows 500000
+    python benchmarks/bench_search.py --drawn 1000 --threshold 0.75 --rows 100000
 
 References: one real photo of each identity, and face-like strangers drawn from their mean and
 covariance. Queries: other real photos (at most two of an identity), filled up with drawn strangers.
@@ -53,8 +54,11 @@ class Result:
 
 def make_data(args: argparse.Namespace, folder: Path) -> tuple[npt.NDArray[np.float32], Any, dict[str, Any]]:
     """Return queries, references (memory-mapped) and a description of both."""
-    real = np.load(args.embeddings).astype(np.float32)
-    labels = np.load(args.labels) if args.labels else np.arange(len(real))
+    if args.drawn:
+        real, labels = embed_drawn(args.drawn)
+    else:
+        real = np.load(args.embeddings).astype(np.float32)
+        labels = np.load(args.labels) if args.labels else np.arange(len(real))
     _, first, person = np.unique(labels, return_index=True, return_inverse=True)
     taken: dict[int, int] = {}
     others = []
@@ -83,6 +87,17 @@ def make_data(args: argparse.Namespace, folder: Path) -> tuple[npt.NDArray[np.fl
         "queries_drawn": len(strangers),
     }
     return queries, references, described
+
+
+def embed_drawn(people: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return vectors and labels of drawn people, two photos each, by the drawn world's recogniser."""
+    from scanner.embedders import open_embedder
+    from scanner.sessions import choose_device
+    from scanner.world.draw import face_pixels
+
+    embedder = open_embedder("drawn", choose_device("cpu")).embedder
+    vectors = [embedder.embed(np.stack([face_pixels(9, n, photo) for photo in range(2)])) for n in range(people)]
+    return np.concatenate(vectors), np.repeat(np.arange(people), 2)
 
 
 def blocks(references: npt.NDArray[np.float32]) -> Iterator[tuple[VectorBatch, pa.Table]]:
@@ -237,7 +252,9 @@ def to_markdown(report: dict[str, Any]) -> str:
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--embeddings", type=Path, required=True, help="unit vectors of real faces, .npy")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--embeddings", type=Path, help="unit vectors of real faces, .npy")
+    source.add_argument("--drawn", type=int, metavar="PEOPLE", help="draw people instead: no outside data")
     parser.add_argument("--labels", type=Path, help="their identities, .npy")
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--queries", type=int, default=2000)

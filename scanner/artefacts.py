@@ -72,6 +72,21 @@ MATCHES: Final = pa.schema(
     ]
 )
 
+IDENTITIES: Final = pa.schema(
+    [
+        pa.field("index", pa.string(), nullable=False),
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("best_score", pa.float32(), nullable=False),
+        pa.field("photos", pa.int32(), nullable=False),
+        pa.field("p_conformal", pa.float64(), nullable=False),
+        pa.field("p_value", pa.float64(), nullable=False),
+        pa.field("q_value", pa.float64(), nullable=False),
+        pa.field("q_by", pa.float64(), nullable=False),
+        pa.field("q_conformal", pa.float64(), nullable=False),
+    ]
+)
+"""One row a candidate identity, weighed against people known not to be in training (`scan --null`)."""
+
 REJECTS: Final = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),

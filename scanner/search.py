@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes import Engine, Hits, Index, VectorBatch, open_index
+from indexes import Engine, Hits, Index, References, VectorBatch, open_index
 from indexes.errors import IndexesError
+from indexes.exact import ExactEngine
 from scanner.errors import ArtefactError, EmbedderMismatch
 from scanner.evidence.calibration import ScoreCounts
 
 CANARIES = 8
 CALIBRATION_ROWS_MAX = 20_000
 _TILE_ROWS = 2048
+_SWAPPED_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,27 @@ def try_canaries(gallery: Gallery) -> Canaries:
             f"matches. Run: scanner index verify {gallery.index.path}"
         )
     return Canaries(len(rows), found)
+
+
+def best_over_queries(gallery: Gallery, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for every reference its best score over all queries.
+
+    The join with its sides changed: references are streamed from disk and searched among the queries, exactly.
+
+    Args:
+        gallery: whose references.
+        queries: (n, dim) float32, unit rows, n >= 1.
+
+    Returns:
+        (rows,) float32 for the references that are not erased, in order of id.
+    """
+    references = gallery.index.references()
+    engine = ExactEngine(References.from_memory(np.arange(len(queries)), VectorBatch(queries)))
+    best = np.empty(references.rows_stored, np.float32)
+    for tile in references.tiles(_SWAPPED_ROWS):
+        rows = np.ascontiguousarray(tile.vectors)
+        best[tile.row_start : tile.row_start + len(rows)] = engine.search(rows, k=1).score
+    return best[references.live_rows()]
 
 
 def count_pairs(

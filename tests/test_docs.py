@@ -37,6 +37,24 @@ def write_person(folder: Path, number: int, photos: range) -> None:
         (person / f"{photo}.png").write_bytes(encode_png(face_pixels(77, number, photo)))
 
 
+def test_the_command_with_a_null_runs(tmp_path):
+    for number in range(12):
+        write_person(tmp_path / "photos", number, range(2))
+    for number in range(30, 135):
+        write_person(tmp_path / "outsiders", number, range(1))
+    write_person(tmp_path / "generated", 5, range(2, 5))
+    for name in ("photos", "outsiders"):
+        index = {"photos": "people", "outsiders": "outsiders"}[name]
+        run(
+            f"scanner index build {index}.idx {name}/ --identity-from folder --embedder drawn --faces aligned", tmp_path
+        )
+
+    (line,) = commands("docs/guide.md", "guide-null")
+    run(line, tmp_path)
+
+    assert (tmp_path / "run-3" / "identities.parquet").exists()
+
+
 def test_every_command_of_the_guide_runs(tmp_path):
     for number in range(24):
         write_person(tmp_path / "photos", number, range(2))

@@ -31,6 +31,13 @@ from scanner.records import Counts
     "--fmr", type=float, metavar="F", help="Take the threshold at this false match rate, with --calibrate-on."
 )
 @click.option("--calibrate-on", metavar="LABELLED", help="Index with identities, or labelled images or embeddings.")
+@click.option(
+    "--null",
+    multiple=True,
+    metavar="INDEX",
+    help="People known not to be in training, with identities: gives "
+    "every candidate identity a p-value and q-values.  More than once.",
+)
 @face_options
 @source_options
 @click.option(
@@ -56,7 +63,7 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     from scanner.jobs.scan import ScanOptions, scan
 
     quiet = quiet_value(given)
-    names = ("threshold", "fmr", "calibrate_on", "engine", "with_crops", "seed", "embedded_by")
+    names = ("threshold", "fmr", "calibrate_on", "engine", "with_crops", "null", "seed", "embedded_by")
     options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), **{name: given.pop(name) for name in names})
     faces, sources = face_values(given), source_values(given)
     if given["dry_run"]:
@@ -75,6 +82,13 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     counts = Counts(**result.summary["counts"])
     found = result.summary["results"]
     say(tell(counts), quiet=quiet)
+    evidence = result.summary["evidence"]
+    if evidence is not None:
+        say(
+            f"{evidence['below_level']} of {evidence['identities']} identities are closer to the scanned faces than people "
+            f"known not to be in training, at a false discovery rate of {evidence['level']}",
+            quiet=quiet,
+        )
     say(
         f"{found['matches']} matches of {found['matched_queries']} faces among {found['queries']}, "
         f"{_expected(found['false_matches_expected'])}\nreport: {result.folder / 'report.html'}",

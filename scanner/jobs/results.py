@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scanner import artefacts
 from scanner.decision import Threshold, Verdict
+from scanner.jobs.identities import Evidence, with_values, write_identities
 from scanner.jobs.intake import Intake
 from scanner.jobs.join import JoinParts, blocks
 from scanner.search import Gallery
@@ -47,9 +48,10 @@ def write_results(
     galleries: Sequence[Gallery],
     threshold: Threshold,
     *,
+    evidence: Evidence | None = None,
     with_crops: bool,
 ) -> dict[str, Any]:
-    """Write queries, matches, rejects and, if wanted, crops; return what they add up to.
+    """Write queries, matches, rejects, and if wanted identities and crops; return what they add up to.
 
     One block of queries is in memory at a time.
     """
@@ -75,9 +77,12 @@ def write_results(
             tally.identities.update(
                 (place, name) for place, name in zip(places, identities, strict=True) if name is not None
             )
-            matches.write(_matches_table(table, decided, references, places))
+            found = _matches_table(table, decided, references, places)
+            matches.write(found if evidence is None else with_values(found, evidence))
             if crops is not None:
                 crops.write(_crops_table(table, decided, galleries, seen_crops))
+    if evidence is not None:
+        write_identities(out / "identities.parquet", evidence, intake.fingerprint)
     rejects_schema = artefacts.stamped(artefacts.REJECTS, "rejects")
     artefacts.write_tables(out / "rejects.parquet", rejects_schema, intake.rejects())
     return tally.as_json()

@@ -17,6 +17,7 @@ from scanner.decision import Threshold
 from scanner.errors import RunMismatch, UsageError
 from scanner.jobs.calibrate import calibrate
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
+from scanner.jobs.identities import account, weigh
 from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.join import JoinParts
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index, open_road
@@ -44,7 +45,8 @@ class ScanOptions:
         engine: "auto", "exact", "compressed" or "flat"; changes no hit, only time and memory.
         memory_bytes: budget of the search.
         with_crops: keep the crops of matched pairs; they are biometric data.
-        seed: draws the calibration sample.
+        null: indexes of people known not to be in training; every candidate identity then gets a p-value and q-values.
+        seed: draws the calibration sample, and photos where some must be left out.
         embedded_by: name of the embedder of ready embeddings that do not say it.
     """
 
@@ -54,6 +56,7 @@ class ScanOptions:
     engine: str = "auto"
     memory_bytes: int = MEMORY_BYTES
     with_crops: bool = False
+    null: tuple[str, ...] = ()
     seed: int = 0
     embedded_by: str | None = None
 
@@ -123,11 +126,15 @@ def scan(
     if opened is not None:
         for gallery in galleries:
             check_fingerprint(gallery.index, opened.fingerprint, what="the queries' embedder")
+    nulls = open_galleries([Path(p) for p in options.null], memory_bytes=options.memory_bytes, engine=options.engine)
+    for null in nulls:
+        check_fingerprint(null.index, galleries[0].index.fingerprint, what="the candidates' embedder")
     canaries = [try_canaries(gallery) for gallery in galleries]
     threshold = _threshold(options, galleries, faces, sources, progress)
 
     plan = {
         "indexes": [{"name": g.name, "manifest_sha256": g.index.manifest_sha256} for g in galleries],
+        "nulls": [{"name": n.name, "manifest_sha256": n.index.manifest_sha256} for n in nulls],
         "threshold": threshold.value,
         "with_crops": options.with_crops,
     }
@@ -140,8 +147,10 @@ def scan(
         check_fingerprint(gallery.index, intake.fingerprint, what="the queries' embedder")
     joined = JoinParts(work / "join")
     joined.run(intake, galleries, threshold=threshold.value, progress=progress)
-    results = write_results(out, intake, joined, galleries, threshold, with_crops=options.with_crops)
+    evidence = weigh(intake, galleries, nulls, seed=options.seed, progress=progress) if nulls else None
+    results = write_results(out, intake, joined, galleries, threshold, evidence=evidence, with_crops=options.with_crops)
     summary = _account(specs, intake, galleries, canaries, threshold, options, results)
+    summary["evidence"] = None if evidence is None else account(evidence, nulls)
     write_json(out / "timing.json", {"seconds": round(time.monotonic() - started, 3)})
     write_json(out / "run.json", summary)  # the last of the data: a run folder with run.json is complete
     write_page(out)
@@ -167,6 +176,8 @@ def _finished(out: Path, specs: Sequence[str], against: Sequence[Path], options:
         "threshold": options.threshold is not None and options.threshold != threshold["value"],
         "calibrate_on": options.calibrate_on != threshold["calibrated_on"],
         "with_crops": options.with_crops != summary["with_crops"],
+        "null": [null["name"] for null in (summary.get("evidence") or {"nulls": []})["nulls"]]
+        != [Path(path).resolve().name for path in options.null],
     }
     changed = sorted(name for name, is_changed in differs.items() if is_changed)
     if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -49,11 +50,13 @@ def render(run: Run) -> str:
     )  # fmt: skip
     environment.filters["count"] = _count
     environment.filters["expected"] = _expected
+    environment.filters["p"] = _p
     threshold = run.summary["threshold"]["value"]
     return environment.get_template("report.html.j2").render(
         run=run,
         s=run.summary,
         headline=headline(run),
+        evidence=run.summary.get("evidence"),
         figure=best_score_figure(run.best_scores, threshold),
         groups_max=GROUPS_MAX,
         pairs_max=PAIRS_MAX,
@@ -63,6 +66,8 @@ def render(run: Run) -> str:
 
 def headline(run: Run) -> str:
     """Return the run in one sentence that claims no more than was measured."""
+    if run.summary.get("evidence") is not None:
+        return _identity_headline(run.summary["evidence"])
     found = run.summary["results"]
     expected = found["false_matches_expected"]
     if found["matches"] == 0:
@@ -76,6 +81,24 @@ def headline(run: Run) -> str:
     if expected is None:
         return start + "; how many would by chance is not known."
     return f"{start}; about {_expected(expected)} pairs are expected by chance alone."
+
+
+def _identity_headline(evidence: dict[str, Any]) -> str:
+    """The headline of a run with a null: what is said of identities, at which error rate."""
+    found, all_ = evidence["below_level"], _count(evidence["identities"])
+    rate = f"(false discovery rate {100 * evidence['level']:.0f} %)"
+    if found == 0:
+        return f"None of {all_} candidate identities is closer to the scanned faces than people known not to be in training {rate}."
+    verb = "is" if found == 1 else "are"
+    return (
+        f"{_count(found)} of {all_} candidate identities {verb} closer to the scanned faces than people known not to be in "
+        f"training {rate}."
+    )
+
+
+def _p(value: float) -> str:
+    """A p-value with two digits."""
+    return f"{value:.2g}"
 
 
 def _count(value: int) -> str:

@@ -21,6 +21,7 @@ from scanner.images import decode_rgb
 
 GROUPS_MAX = 120
 PAIRS_MAX = 6
+IDENTITIES_MAX = 10
 THUMBNAIL_PX = 96
 Rows = list[dict[str, Any]]
 CropKey = tuple[str, str | int]
@@ -58,7 +59,7 @@ class Run:
     """A finished run.
 
     `groups` holds the `GROUPS_MAX` best groups of `groups_in_all`; `reject_reasons` are (reason, level, count,
-    example uri).
+    example uri); `identities` are the `IDENTITIES_MAX` most unusual rows of identities.parquet, none without a null.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class Run:
     groups: tuple[Group, ...]
     groups_in_all: int
     reject_reasons: tuple[tuple[str, str, int, str], ...]
+    identities: tuple[dict[str, Any], ...]
 
 
 def read_run(folder: Path) -> Run:
@@ -89,7 +91,9 @@ def read_run(folder: Path) -> Run:
     rows = _group_rows(matches)
     crops = _crops(folder, rows[:GROUPS_MAX])
     groups = tuple(_group(group, crops) for group in rows[:GROUPS_MAX])
-    return Run(folder, summary, queries["best_score"].to_numpy(), groups, len(rows), _reasons(folder))
+    return Run(
+        folder, summary, queries["best_score"].to_numpy(), groups, len(rows), _reasons(folder), _identities(folder)
+    )
 
 
 def _group_rows(matches: pa.Table) -> list[Rows]:
@@ -141,6 +145,13 @@ def _thumbnail(png: bytes) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _identities(folder: Path) -> tuple[dict[str, Any], ...]:
+    path = folder / "identities.parquet"
+    if not path.exists():
+        return ()
+    return tuple(artefacts.read_table(path, "identities").slice(0, IDENTITIES_MAX).to_pylist())
 
 
 def _reasons(folder: Path) -> tuple[tuple[str, str, int, str], ...]:

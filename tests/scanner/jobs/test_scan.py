@@ -324,7 +324,9 @@ def test_more_hits_than_the_limit_end_the_scan_and_leave_it_resumable(
 
     with monkeypatch.context() as patch:
         patch.setattr(scanner.jobs.join, "join", join_few)
-        with pytest.raises(UsageError, match=r"queries reach the threshold .*Raise --threshold, or ask for a lower --fmr"):
+        with pytest.raises(
+            UsageError, match=r"queries reach the threshold .*Raise --threshold, or ask for a lower --fmr"
+        ):
             scan_here(tmp_path, generated_folder, people_index)
     options = ScanOptions(threshold=THRESHOLD)
     result = scan(

@@ -12,7 +12,7 @@ from scanner.errors import UsageError
 from scanner.jobs.scan import ScanResult
 from scanner.world.demo import Outcome, World, compare, run_demo
 
-WORLD = World(people=20, strangers=12, leaks=6, copies=3, labelled=80, fmr=1e-3)
+WORLD = World(people=20, strangers=12, leaks=6, copies=3, outsiders=110, fmr=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +99,15 @@ def test_comparing_counts_images_and_pairs_apart(tmp_path: Path) -> None:
     }  # fmt: skip
     schema = artefacts.stamped(artefacts.MATCHES, "matches")
     artefacts.write_tables(tmp_path / "matches.parquet", schema, [artefacts.table_of(schema, columns)])
-    run = ScanResult(tmp_path, {"results": {"false_matches_expected": 0.5}})
+    named = {"index": ["set"] * 3, "identity": ["p1", "p9", "p2"], "q_value": [0.01, 0.05, 0.06], "photos": [1] * 3}
+    named |= {name: [0.5] * 3 for name in ("best_score", "p_conformal", "p_value", "q_by", "q_conformal")}
+    identities = artefacts.stamped(artefacts.IDENTITIES, "identities")
+    artefacts.write_tables(tmp_path / "identities.parquet", identities, [artefacts.table_of(identities, named)])
+    run = ScanResult(tmp_path, {"results": {"false_matches_expected": 0.5}, "evidence": {"level": 0.05}})
 
     outcome = compare(run, {"a.png": "p1", "b.png": "p2", "c.png": "p3", "s.png": None, "t.png": None})
 
     assert outcome == Outcome(
-        planted=3, found=1, missed=2, strangers=2, false_images=3, false_pairs=4, false_pairs_expected=0.5
-    )
+        planted=3, found=1, missed=2, strangers=2, false_images=3, false_pairs=4, false_pairs_expected=0.5,
+        named=2, named_rightly=1,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Which candidate identities are closer to the queries than people known not to be in training are.
+
+A photo's statistic is its best score over all queries.  One random photo of each null identity gives the null: if a
+candidate was not in training, its photo and these are exchangeable.  An identity with m photos has m chances, so its
+p-value is m times that of its best photo (Bonferroni): valid whatever the dependence between the photos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.errors import CalibrationError
+from scanner.evidence.multiple import bh_q_values, by_q_values
+from scanner.evidence.null import Tail, conformal_p, fit_tail
+
+NULL_MIN = 100
+"""Fewest null identities that a p-value is taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityEvidence:
+    """What is said of each candidate identity; all arrays are (m,), one entry an identity.
+
+    Attributes:
+        statistic: best score over all queries and photos, float32.
+        photos: number of its photos.
+        p_conformal: needs exchangeability alone; never below photos / (null_identities + 1).
+        p_value: from the fitted tail where the statistic lies in it, else `p_conformal`.
+        q_bh: Benjamini-Hochberg q-value of `p_value`.
+        q_by: Benjamini-Yekutieli q-value of `p_value`.
+        q_conformal: Benjamini-Hochberg q-value of `p_conformal`.
+        null_identities: number of null identities.
+        tail: the fitted tail of the null, or why there is none.
+    """
+
+    statistic: NDArray[np.float32]
+    photos: NDArray[np.int64]
+    p_conformal: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    q_bh: NDArray[np.float64]
+    q_by: NDArray[np.float64]
+    q_conformal: NDArray[np.float64]
+    null_identities: int
+    tail: Tail
+
+
+def weigh_identities(
+    scores: NDArray[np.float32],
+    identities: NDArray[np.int64],
+    null_scores: NDArray[np.float32],
+    null_identities: NDArray[np.int64],
+    *,
+    seed: int,
+) -> IdentityEvidence:
+    """Return a p-value and q-values for each candidate identity.
+
+    Args:
+        scores: (n,) for every candidate photo its best score over all queries.
+        identities: (n,) codes 0..m-1 of whose photo it is; every code occurs.
+        null_scores: (k,) the same of null photos, over the same queries.
+        null_identities: (k,) codes of the null identities; every code occurs.
+        seed: draws the photo that stands for each null identity.
+
+    Raises:
+        CalibrationError: fewer than `NULL_MIN` null identities.
+    """
+    photos = np.bincount(identities)
+    people = int(null_identities.max(initial=-1)) + 1
+    if people < NULL_MIN:
+        raise CalibrationError(
+            f"The null has {people} identities; at least {NULL_MIN} are needed, and the smallest p-value without a model is "
+            "one over their number. Name a larger null index, or several."
+        )
+    null = _one_each(null_scores, null_identities, np.random.default_rng(seed))
+    statistic = np.full(len(photos), -1.0, np.float32)
+    np.maximum.at(statistic, identities, scores)
+    tail = fit_tail(null)
+    one = conformal_p(statistic, null)
+    in_tail = (statistic > tail.start) & (tail.refused == "")
+    conformal = np.minimum(photos * one, 1.0)
+    p_value = np.minimum(photos * np.where(in_tail, tail.p(statistic), one), 1.0)
+    return IdentityEvidence(
+        statistic, photos, conformal, p_value, bh_q_values(p_value), by_q_values(p_value), bh_q_values(conformal),
+        people, tail,
+    )  # fmt: skip
+
+
+def _one_each(
+    scores: NDArray[np.float32], identities: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the score of one random photo of each identity."""
+    order = np.lexsort((rng.random(len(scores)), identities))
+    _, first = np.unique(identities[order], return_index=True)
+    return scores[order][first]
