@@ -15,7 +15,7 @@ from scanner.sources.location import clean_uri
 _TABLES = ("queries", "matches", "rejects", "crops", "identities")
 Kind = Literal["run", "index", "demo", "file"]
 _NAMES: dict[str, tuple[str, ...]] = {
-    "run": ("work", "run.json", "timing.json", "report.html", *(f"{name}.parquet" for name in _TABLES)),
+    "run": ("unfinished", "run.json", "timing.json", "report.html", *(f"{name}.parquet" for name in _TABLES)),
     "index": ("manifest.json", "segments", "tombstones", "erasures", "intake", "lock"),
     "demo": ("world", "indexes", "run", "outcome.json"),
 }
@@ -124,6 +124,6 @@ def _has_marks(folder: Path, kind: Kind) -> bool:
         return (folder / "manifest.json").is_file()
     if kind == "demo":
         return (folder / "world").is_dir() and (folder / "indexes").is_dir()
-    work = folder / "work"
+    work = folder / "unfinished"
     begun = work.is_dir() and all(p.name in ("faces", "join") for p in work.iterdir())
     return (folder / "run.json").is_file() or begun

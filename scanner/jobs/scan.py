@@ -116,7 +116,7 @@ def scan(
     progress, faces, sources, out = progress or Silent(), faces or FaceOptions(), sources or SourceOptions(), Path(out)
     specs = [queries] if isinstance(queries, str) else list(queries)
     paths = [Path(p) for p in ([against] if isinstance(against, str | Path) else against)]
-    work = out / "work"
+    work = out / "unfinished"
     check_target(out, work, kind="run", resume=resume, force=force)
     if is_finished(out / "run.json", work, resume=resume):
         return _finished(out, specs, paths, options)
@@ -162,7 +162,7 @@ def _make_room(out: Path, *, force: bool) -> None:
     if force:
         remove_folder(out)
     artefacts.make_private_folder(out)
-    artefacts.make_private_folder(out / "work")
+    artefacts.make_private_folder(out / "unfinished")
     sweep(out)
 
 

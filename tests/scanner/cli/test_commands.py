@@ -361,7 +361,7 @@ def test_the_demo_tells_what_was_planted_and_found(
 
     from scanner.world import demo
 
-    tiny = partial(demo.World, strangers=4, leaks=3, copies=2, labelled=30, fmr=5e-3)
+    tiny = partial(demo.World, strangers=4, leaks=3, copies=2, outsiders=105, fmr=5e-3)
     monkeypatch.setattr(demo, "World", tiny)
 
     ran = run("demo", "--out", tmp_path / "d", "--people", 20, "--seed", 2026, "--quiet")

@@ -63,7 +63,7 @@ def words_for(job: str, crowd: Path, crowd_index: Path, folder: Path) -> list[st
 
 
 def work_of(job: str, folder: Path) -> Path:
-    return {"embed": folder / ".out.parquet.work", "build": folder / ".out.work", "scan": folder / "out/work/faces"}[
+    return {"embed": folder / ".out.parquet.work", "build": folder / ".out.work", "scan": folder / "out/unfinished/faces"}[
         job
     ]
 
@@ -119,7 +119,7 @@ def test_an_interrupted_command_says_how_to_go_on_and_goes_on(
     folder.mkdir()
     words = words_for("scan", crowd, crowd_index, folder)
     process = start(words)
-    wait_for(folder / "out/work/faces/000000.json", process)
+    wait_for(folder / "out/unfinished/faces/000000.json", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
 
@@ -131,12 +131,12 @@ def test_an_interrupted_command_says_how_to_go_on_and_goes_on(
     assert "Traceback" not in err
     assert main(words) == 2
     assert capsys.readouterr().err == (
-        f"error: {folder}/out/work holds unfinished work. Pass --resume to finish it, or --force to throw it away.\n"
+        f"error: {folder}/out/unfinished holds unfinished work. Pass --resume to finish it, or --force to throw it away.\n"
     )
     changed = ["0.7" if word == "0.6" else word for word in words]
     assert main([*changed, "--resume", "--min-sharpness", "1"]) == 2
     assert capsys.readouterr().err.endswith(
-        f"error: {folder}/out/work/faces cannot be resumed: road, threshold changed since it was started. "
+        f"error: {folder}/out/unfinished/faces cannot be resumed: road, threshold changed since it was started. "
         "Give the same sources and options as then, or pass --force to begin again.\n"
     )
     assert main([*words, "--resume"]) == 0

@@ -31,8 +31,8 @@ DEMO = ("world/truth.json", "indexes/set-a/manifest.json", "run/run.json", "outc
     [
         ("run", RUN),
         ("run", (*RUN, "crops.parquet", ".matches.parquet.77.tmp")),
-        ("run", ("work/",)),
-        ("run", ("work/faces/plan.json", "work/join/000000.json", "queries.parquet")),
+        ("run", ("unfinished/",)),
+        ("run", ("unfinished/faces/plan.json", "unfinished/join/000000.json", "queries.parquet")),
         ("run", ()),
         ("index", INDEX),
         ("index", (*INDEX, "codec.json", "codec.safetensors", "tombstones/0.parquet", "erasures/0.json")),
@@ -53,8 +53,8 @@ def test_force_may_replace_what_we_made(kind: Kind, names: tuple[str, ...], tmp_
     ("kind", "names"),
     [
         ("run", (*RUN, "notes of mine.txt")),
-        ("run", ("work/thesis.txt",)),
-        ("run", ("work/", "holiday/photo.jpg")),
+        ("run", ("unfinished/thesis.txt",)),
+        ("run", ("unfinished/", "holiday/photo.jpg")),
         ("run", INDEX),
         ("run", DEMO),
         ("index", RUN),
@@ -77,7 +77,7 @@ def test_force_may_not_replace_anything_else(kind: Kind, names: tuple[str, ...],
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
 
-    check_target(tmp_path / "out", tmp_path / "out" / "work", kind="run", resume=False, force=False)
+    check_target(tmp_path / "out", tmp_path / "out" / "unfinished", kind="run", resume=False, force=False)
 
 
 @pytest.mark.parametrize("name", [".", "..", "a/.."])
@@ -85,7 +85,7 @@ def test_a_result_needs_a_name(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(fill(tmp_path, "a/"))
 
     with pytest.raises(UsageError) as caught:
-        check_target(Path(name), Path(name) / "work", kind="run", resume=False, force=True)
+        check_target(Path(name), Path(name) / "unfinished", kind="run", resume=False, force=True)
 
     assert str(caught.value) == f"{name} is no name for a result. Name a file or folder to be made."
 
@@ -124,7 +124,7 @@ def test_what_a_killed_removal_left_goes_with_the_next_look(tmp_path: Path) -> N
 
 
 def test_removing_a_folder_takes_its_name_away_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = fill(tmp_path / "work", "a", "b/c")
+    folder = fill(tmp_path / "unfinished", "a", "b/c")
 
     def killed(_: object) -> None:
         raise KeyboardInterrupt

@@ -520,8 +520,8 @@ def test_force_deletes_no_folder_that_holds_other_things(
     people_index: Path, generated_folder: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    (home / "work").mkdir(parents=True)
-    (home / "work" / "thesis.txt").write_text("years")
+    (home / "unfinished").mkdir(parents=True)
+    (home / "unfinished" / "thesis.txt").write_text("years")
 
     with pytest.raises(UsageError) as caught:
         scan(
@@ -530,7 +530,7 @@ def test_force_deletes_no_folder_that_holds_other_things(
         )  # fmt: skip
 
     assert str(caught.value) == f"{home} is not, or not only, a run of ours; --force does not delete it."
-    assert (home / "work" / "thesis.txt").read_text() == "years"
+    assert (home / "unfinished" / "thesis.txt").read_text() == "years"
 
 
 def test_force_never_deletes_an_index_in_place_of_a_run(
