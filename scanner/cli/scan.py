@@ -83,7 +83,13 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     found = result.summary["results"]
     say(tell(counts), quiet=quiet)
     evidence = result.summary["evidence"]
-    if evidence is not None:
+    if evidence is not None and evidence["null_fit"]["differ"]:
+        say(
+            f"inconclusive: a classifier tells candidates from null (AUC {evidence['null_fit']['auc']:.2f}); take both from one "
+            "collection, cropped and compressed alike",
+            quiet=quiet,
+        )
+    elif evidence is not None:
         say(
             f"{evidence['below_level']} of {evidence['identities']} identities are closer to the scanned faces than people "
             f"known not to be in training, at a false discovery rate of {evidence['level']}",

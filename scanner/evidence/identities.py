@@ -69,11 +69,7 @@ def weigh_identities(
     """
     photos = np.bincount(identities)
     people = int(null_identities.max(initial=-1)) + 1
-    if people < NULL_MIN:
-        raise CalibrationError(
-            f"The null has {people} identities; at least {NULL_MIN} are needed, and the smallest p-value without a model is "
-            "one over their number. Name a larger null index, or several."
-        )
+    check_null_size(people)
     null = _one_each(null_scores, null_identities, np.random.default_rng(seed))
     statistic = np.full(len(photos), -1.0, np.float32)
     np.maximum.at(statistic, identities, scores)
@@ -86,6 +82,15 @@ def weigh_identities(
         statistic, photos, conformal, p_value, bh_q_values(p_value), by_q_values(p_value), bh_q_values(conformal),
         people, tail,
     )  # fmt: skip
+
+
+def check_null_size(people: int) -> None:
+    """Refuse a null of too few identities."""
+    if people < NULL_MIN:
+        raise CalibrationError(
+            f"The null has {people} identities; at least {NULL_MIN} are needed, and the smallest p-value without a model is "
+            "one over their number. Name a larger null index, or several."
+        )
 
 
 def _one_each(

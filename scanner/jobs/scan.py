@@ -17,7 +17,7 @@ from scanner.decision import Threshold
 from scanner.errors import RunMismatch, UsageError
 from scanner.jobs.calibrate import calibrate
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
-from scanner.jobs.identities import account, weigh
+from scanner.jobs.identities import account, open_nulls, weigh
 from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.join import JoinParts
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index, open_road
@@ -126,9 +126,7 @@ def scan(
     if opened is not None:
         for gallery in galleries:
             check_fingerprint(gallery.index, opened.fingerprint, what="the queries' embedder")
-    nulls = open_galleries([Path(p) for p in options.null], memory_bytes=options.memory_bytes, engine=options.engine)
-    for null in nulls:
-        check_fingerprint(null.index, galleries[0].index.fingerprint, what="the candidates' embedder")
+    nulls = open_nulls(options.null, galleries, memory_bytes=options.memory_bytes, engine=options.engine)
     canaries = [try_canaries(gallery) for gallery in galleries]
     threshold = _threshold(options, galleries, faces, sources, progress)
 

@@ -86,6 +86,11 @@ def headline(run: Run) -> str:
 def _identity_headline(evidence: dict[str, Any]) -> str:
     """The headline of a run with a null: what is said of identities, at which error rate."""
     found, all_ = evidence["below_level"], _count(evidence["identities"])
+    if evidence["null_fit"]["differ"]:
+        return (
+            "Inconclusive: a classifier tells the candidates' pictures from those of the people known not to be in training "
+            f"(AUC {evidence['null_fit']['auc']:.2f}), so their scores cannot be compared."
+        )
     rate = f"(false discovery rate {100 * evidence['level']:.0f} %)"
     if found == 0:
         return f"None of {all_} candidate identities is closer to the scanned faces than people known not to be in training {rate}."

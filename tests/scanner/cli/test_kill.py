@@ -63,9 +63,11 @@ def words_for(job: str, crowd: Path, crowd_index: Path, folder: Path) -> list[st
 
 
 def work_of(job: str, folder: Path) -> Path:
-    return {"embed": folder / ".out.parquet.work", "build": folder / ".out.work", "scan": folder / "out/unfinished/faces"}[
-        job
-    ]
+    return {
+        "embed": folder / ".out.parquet.work",
+        "build": folder / ".out.work",
+        "scan": folder / "out/unfinished/faces",
+    }[job]
 
 
 def start(words: list[str], **given: Any) -> subprocess.Popen[str]:

@@ -91,3 +91,19 @@ def test_without_a_null_nothing_is_claimed(world: dict[str, Any], tmp_path: Path
 def test_people_who_are_candidates_cannot_be_the_null(world: dict[str, Any], tmp_path: Path):
     with pytest.raises(CalibrationError, match="40 identities are in the candidates and in the null"):
         run(world, tmp_path / "run", null=(str(world["folder"] / "cand.idx"),))
+
+
+def test_a_null_of_another_kind_makes_the_run_inconclusive(world: dict[str, Any], tmp_path: Path):
+    rng = np.random.default_rng(7)
+    other = rng.normal(size=(2400, DIM))
+    other[:, 0] += 3.0
+    spec = write_vectors(tmp_path / "other.parquet", unit(other), [f"o{row}" for row in range(2400)])
+    build(tmp_path / "other.idx", spec, options=BuildOptions(embedded_by="net"))
+
+    result = run(world, tmp_path / "run", null=(str(tmp_path / "other.idx"),))
+
+    assert result.summary["evidence"]["null_fit"]["differ"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Inconclusive: a classifier tells the candidates" in page
+    assert "<td>c0</td>" in page
+    assert "<td><b>c0</b>" not in page
