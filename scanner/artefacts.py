@@ -25,6 +25,8 @@ _NAME_KEY: Final = b"identity_leak.schema"
 _VERSION_KEY: Final = b"identity_leak.version"
 FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
 ROW_GROUP_ROWS: Final = 8192
+PRIVATE: Final = 0o700
+"""Mode of folders that hold vectors or crops."""
 
 QUALITY: Final = pa.struct([(name, pa.float32()) for name in ("detection_score", "size_px", "sharpness", "frontality")])
 FACE_FIELDS: Final = (
@@ -239,7 +241,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def make_private_folder(path: Path) -> None:
     """Make a folder that only its owner can enter; one that is there already keeps its mode."""
     with suppress(FileExistsError):
-        path.mkdir(mode=0o700, parents=True)
+        path.mkdir(mode=PRIVATE, parents=True)
 
 
 def table_of(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:

@@ -108,6 +108,7 @@ def build(
         seed=options.seed,
     )
     _write_account(index, intake, specs)
+    made.chmod(artefacts.PRIVATE)
     remove_folder(out)
     made.rename(out)  # whole: an index that was there before is there until now
     sync_folder(out.parent)

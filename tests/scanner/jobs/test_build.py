@@ -51,7 +51,7 @@ def test_nothing_but_the_index_is_left(people_folder: Path, tmp_path: Path) -> N
     build(tmp_path / "idx", str(people_folder), faces=FACES)
 
     assert [p.name for p in tmp_path.iterdir()] == ["idx"]
-    assert (tmp_path / "idx").stat().st_mode & 0o022 == 0
+    assert (tmp_path / "idx").stat().st_mode & 0o077 == 0
 
 
 def test_two_builds_and_other_workers_give_the_same_bytes(
