@@ -19,7 +19,6 @@ from scanner.cli.options import (
     target_options,
 )
 from scanner.cli.talk import answer, say, talk
-from scanner.errors import UsageError
 
 _STORED = (
     click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
@@ -102,20 +101,16 @@ def remove_command(
 
     The bytes go with `scanner index compact`.
     """
-    from indexes import open_index
+    from scanner.jobs.erase import erase
 
-    if sum(map(bool, (ids, identity, uri))) != 1:
-        raise UsageError("Say what to erase by one of --id, --identity, --uri.")
     quiet = quiet_value(given)
-    opened = open_index(Path(index))
-    where = {"identity": identity} if identity else {"uri": uri}
-    if ids:
-        record = opened.remove(list(ids), request=given["request"])
-    else:
-        record = opened.remove(where=where, request=given["request"])
-    say(f"{len(record.ids)} references erased from {index}; {opened.rows} are left. "
-        "Their bytes go with: scanner index compact", quiet=quiet)  # fmt: skip
-    answer({"index": index, "erased": len(record.ids), "rows": opened.rows, "erased_at": record.erased_at})
+    done = erase(index, ids=ids, identities=identity, uris=uri, request=given["request"])
+    say(
+        f"{done.erased} references erased from {index}; {done.rows} are left. "
+        f"Their bytes go with: scanner index compact {index}",
+        quiet=quiet,
+    )
+    answer({"index": index, **asdict(done)})
     return 0
 
 

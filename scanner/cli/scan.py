@@ -100,6 +100,8 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
         f"{_expected(found['false_matches_expected'])}\nreport: {result.folder / 'report.html'}",
         quiet=quiet,
     )
+    if found["same_bytes"]:
+        say(f"{found['same_bytes']} of the matches are the very same file on both sides (flag same_bytes)", quiet=quiet)
     answer(
         {
             "run": str(result.folder),

@@ -26,12 +26,14 @@ DRAWN_PATH = Path(__file__).parent.parent / "world" / "models" / "drawn-face-128
 class Opened:
     """An embedder, and what came with it.
 
-    `detector_path` is the detector of its pack, if it has one; `notes` are sentences that the user should see.
+    `detector_path` is the detector of its pack, if it has one; `notes` are sentences that the user should see;
+    `described` is False for a network whose preprocessing had to be assumed.
     """
 
     embedder: Embedder
     detector_path: Path | None = None
     notes: tuple[str, ...] = ()
+    described: bool = True
 
 
 def open_embedder(spec: str, device: Device, *, threads: int = 1) -> Opened:
@@ -99,4 +101,4 @@ def _open_onnx(spec: str, path: Path, device: Device, threads: int) -> Opened:
             "(RGB, (pixel - 127.5) / 127.5, the only output).",
         )
     )
-    return Opened(OnnxEmbedder(spec, model, sidecar, device, threads=threads), None, notes)
+    return Opened(OnnxEmbedder(spec, model, sidecar, device, threads=threads), None, notes, described)

@@ -107,6 +107,8 @@ def build(
         embedder=_recipe(intake, faces),
         seed=options.seed,
     )
+    if index.column("identity").null_count == index.rows:
+        progress.note("no reference has an identity; for one sub-folder a person, pass --identity-from folder")
     _write_account(index, intake, specs)
     made.chmod(artefacts.PRIVATE)
     remove_folder(out)
@@ -137,6 +139,10 @@ def add(
     faces = like_index(faces, index.manifest.embedder)
     specs, work = _listed(source), path.with_name(f".{path.name}.add.work")
     sweep(path / "intake")
+    if index.manifest.erasures:
+        progress.note(
+            "references were erased from this index before; a source that still has their pictures brings them back"
+        )
     intake = _take_in(
         specs, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "add"},
         make_room=partial(remove_folder, work) if force else lambda: None,

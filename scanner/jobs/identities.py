@@ -126,11 +126,22 @@ def account(evidence: Evidence, nulls: Sequence[Gallery]) -> dict[str, Any]:
         "below_level_by": int((found.q_by <= LEVEL).sum()),
         "below_level_conformal": int((found.q_conformal <= LEVEL).sum()),
         "null_identities": found.null_identities,
+        "fewest_nameable": fewest_nameable(len(evidence.names), found),
         "p_floor": 1.0 / (found.null_identities + 1),
         "null_fit": {**asdict(evidence.fit), "differ": evidence.fit.differ},
         "tail_refused": found.tail.refused,
         "tail_fit_p": found.tail.fit_p,
     }
+
+
+def fewest_nameable(candidates: int, found: IdentityEvidence) -> int:
+    """Return how many identities must be extreme together before one can be named.
+
+    Without a tail no p-value is below the floor, and Benjamini-Hochberg asks LEVEL x k / candidates of the k smallest.
+    """
+    if not found.tail.refused:
+        return 1
+    return max(1, int(np.ceil(candidates / (LEVEL * (found.null_identities + 1)))))
 
 
 def _photos(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scanner.embedders import find_embedder, open_embedder
+from scanner.errors import UsageError
 from scanner.faces import Gates, Mode, open_finder
 from scanner.images import FILE_BYTES_MAX, PIXELS_MAX
 from scanner.pipeline import Road
@@ -129,6 +130,11 @@ def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
         notes = (f"embedder {spec} ({why})",)
     opened = open_embedder(spec, device)
     embedder = opened.embedder
+    if mode == "whole" and not opened.described:
+        raise UsageError(
+            f"--faces whole with {spec} needs the JSON beside the network that says how pixels become its input: "
+            "ArcFace's conventions, which would be assumed, are wrong for other networks. See docs/guide.md, Embedders."
+        )
     detector = Path(options.detector).expanduser() if options.detector else opened.detector_path
     finder = open_finder(
         mode,

@@ -19,7 +19,9 @@ from scanner.jobs.intake import Intake
 from scanner.jobs.join import JoinParts, blocks
 from scanner.search import Gallery
 
-_REFERENCE_COLUMNS = ["uri", "identity"]
+_REFERENCE_COLUMNS = ["uri", "identity", "item_id"]
+SAME_BYTES = "same_bytes"
+"""Flag of a match whose two sides are the same file: a copy, or a set that is scanned against itself."""
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Tally:
     queries: int = 0
     matches: int = 0
     matched_queries: int = 0
+    same_bytes: int = 0
     identities: set[tuple[str, str]] = field(default_factory=set)
 
     def as_json(self) -> dict[str, Any]:
@@ -37,6 +40,7 @@ class Tally:
             "queries": self.queries,
             "matches": self.matches,
             "matched_queries": self.matched_queries,
+            "same_bytes": self.same_bytes,
             "matched_identities": len(self.identities),
         }
 
@@ -78,6 +82,7 @@ def write_results(
                 (place, name) for place, name in zip(places, identities, strict=True) if name is not None
             )
             found = _matches_table(table, decided, references, places)
+            tally.same_bytes += sum(bool(flags) for flags in found["flags"].to_pylist())
             matches.write(found if evidence is None else with_values(found, evidence))
             if crops is not None:
                 crops.write(_crops_table(table, decided, galleries, seen_crops))
@@ -147,6 +152,8 @@ def _look_up(decided: _Decided, galleries: Sequence[Gallery]) -> pa.Table:
 def _matches_table(table: pa.Table, decided: _Decided, references: pa.Table, places: Sequence[str]) -> pa.Table:
     of_query = pa.array(decided.query_row)
     n = len(decided.score)
+    sides = zip(table["item_id"].take(of_query).to_pylist(), references["item_id"].to_pylist(), strict=True)
+    same = [bool(item) and item == other for item, other in sides]
     columns = {
         "query_id": table["id"].take(of_query),
         "query_uri": table["uri"].take(of_query),
@@ -158,7 +165,7 @@ def _matches_table(table: pa.Table, decided: _Decided, references: pa.Table, pla
         "score": decided.score,
         "rank": decided.rank,
         "verdict": [Verdict.MATCH.value] * n,
-        "flags": [[] for _ in range(n)],
+        "flags": [[SAME_BYTES] if is_same else [] for is_same in same],
     }
     return artefacts.table_of(artefacts.MATCHES, columns)
 

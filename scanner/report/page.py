@@ -92,6 +92,11 @@ def _identity_headline(evidence: dict[str, Any]) -> str:
             f"(AUC {evidence['null_fit']['auc']:.2f}), so their scores cannot be compared."
         )
     rate = f"(false discovery rate {100 * evidence['level']:.0f} %)"
+    if found == 0 and evidence["fewest_nameable"] > 1:
+        return (
+            f"Undecided: with {_count(evidence['null_identities'])} people in the null, fewer than "
+            f"{_count(evidence['fewest_nameable'])} of {all_} candidate identities could not have been named, however close {rate}."
+        )
     if found == 0:
         return f"None of {all_} candidate identities is closer to the scanned faces than people known not to be in training {rate}."
     verb = "is" if found == 1 else "are"

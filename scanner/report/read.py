@@ -37,6 +37,7 @@ class Pair:
     reference_uri: str
     score: float
     rank: int
+    same_bytes: bool
     query_crop: str | None
     reference_crop: str | None
 
@@ -111,6 +112,7 @@ def _group(rows: Rows, crops: dict[CropKey, str]) -> Group:
     pairs = tuple(
         Pair(
             row["query_uri"], row["query_face"], row["reference_uri"], row["score"], row["rank"],
+            "same_bytes" in row["flags"],
             crops.get(("query", row["query_id"])), crops.get((row["index"], row["reference_id"])),
         )
         for row in rows[:PAIRS_MAX]

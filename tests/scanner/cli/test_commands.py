@@ -63,7 +63,10 @@ def test_build_show_verify_add_remove_and_compact_follow_one_another(
     assert answer_of(built) == {"index": str(idx), "rows": 16, "added": 16, "counts": counts}
     assert answer_of(added)["added"] == 1
     assert answer_of(added)["rows"] == 17
-    assert removed.err == f"2 references erased from {idx}; 15 are left. Their bytes go with: scanner index compact\n"
+    assert (
+        removed.err
+        == f"2 references erased from {idx}; 15 are left. Their bytes go with: scanner index compact {idx}\n"
+    )
     assert (answer_of(removed)["erased"], answer_of(removed)["rows"]) == (2, 15)
     assert gone.err == "error: nothing in index 'idx' fits. Nothing was erased.\n"
     assert compacted.err == f"{idx}: 15 references in 2 segments, none erased\n"
@@ -108,7 +111,7 @@ def test_scan_answers_with_what_all_pairs_give(
     assert (ran.code, matched) == (0, 2)
     assert found == {
         "run": str(out), "threshold": 0.5, "queries": 4, "matches": matches, "matched_queries": matched,
-        "matched_identities": people_found, "comparisons": 64, "false_matches_expected": None,
+        "same_bytes": 0, "matched_identities": people_found, "comparisons": 64, "false_matches_expected": None,
         "counts": {"entries": 4, "items": 4, "faces": 4, **NO_REASONS},
     }  # fmt: skip
     assert ran.err.splitlines()[-3:] == [

@@ -107,3 +107,15 @@ def test_a_null_of_another_kind_makes_the_run_inconclusive(world: dict[str, Any]
     assert "Inconclusive: a classifier tells the candidates" in page
     assert "<td>c0</td>" in page
     assert "<td><b>c0</b>" not in page
+
+
+def test_a_null_too_small_to_name_anybody_leaves_the_run_undecided(world: dict[str, Any], tmp_path: Path):
+    rng = np.random.default_rng(8)
+    spec = write_vectors(tmp_path / "few.parquet", unit(rng.normal(size=(120, DIM))), [f"f{row}" for row in range(120)])
+    build(tmp_path / "few.idx", spec, options=BuildOptions(embedded_by="net"))
+
+    result = run(world, tmp_path / "run", null=(str(tmp_path / "few.idx"),))
+
+    assert result.summary["evidence"]["fewest_nameable"] == 7  # 40 / (0.05 x 121)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Undecided: with 120 people in the null, fewer than 7 of 40 candidate identities could not" in page

@@ -100,6 +100,7 @@ def test_matches_ranks_and_best_scores_are_those_of_all_pairs(
         "queries": 10,
         "matches": int((scores >= THRESHOLD).sum()),
         "matched_queries": int((scores >= THRESHOLD).any(1).sum()),
+        "same_bytes": 0,
         "matched_identities": len({row[3] for row in found_rows(result)}),
         "comparisons": 200,
         "false_matches_expected": None,
