@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--browser", default="chromium")
-    parser.add_argument("--size", default="1060,1720", help="width,height in pixels")
+    parser.add_argument("--size", default="1060,2120", help="width,height in pixels")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
