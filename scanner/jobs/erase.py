@@ -53,11 +53,13 @@ def erase(
         else pc.is_in(there[column], pa.array(wanted, pa.string()))
     )
     rows = there.filter(chosen)
-    record = index.remove(list(ids), request=request) if ids else index.remove(where={column: wanted}, request=request)
     items = {item for item in rows["item_id"].to_pylist() if item}
     names = {*rows["uri"].to_pylist(), *(uri for others in rows["other_uris"].to_pylist() for uri in others or ())}
-    for file in sorted((Path(path) / "intake").glob("*.rejects.parquet")):
-        _scrub(file, items, names, set(identities))
+    if rows.num_rows:
+        # First the lists: killed in between, the same command still finds the references and goes on.
+        for file in sorted((Path(path) / "intake").glob("*.rejects.parquet")):
+            _scrub(file, items, names, set(identities))
+    record = index.remove(list(ids), request=request) if ids else index.remove(where={column: wanted}, request=request)
     return Erased(len(record.ids), index.rows, record.erased_at)
 
 

@@ -71,3 +71,21 @@ def test_whole_pictures_need_a_described_network(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="needs the JSON beside the network"):
         build(tmp_path / "idx", str(folder), faces=FaceOptions(embedder=f"onnx:{bare}", faces="whole"))
+
+
+def test_an_erasure_that_was_killed_half_way_is_finished_by_the_same_command(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from indexes import Index
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            erase(index, identities=[name(2)])
+    erase(index, identities=[name(2)])
+    open_index(index).compact()
+
+    assert [p.name for p in index.rglob("*") if p.is_file() and name(2).encode() in p.read_bytes()] == []
