@@ -86,6 +86,13 @@ class Index:
         """SHA-256 of the manifest: names this state of the index exactly."""
         return hashlib.sha256((self.path / MANIFEST_NAME).read_bytes()).hexdigest()
 
+    @property
+    def schema(self) -> pa.Schema:
+        """What is kept of a reference beside its vector and its id."""
+        from indexes.build import decode_schema
+
+        return decode_schema(self.manifest.schema_base64)
+
     @cached_property
     def codec(self) -> Codec | None:
         """The codec of the compressed form, if the index has one."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from scanner.jobs.calibrate import Calibration, calibrate
     from scanner.jobs.embed import EmbedResult, embed
     from scanner.jobs.options import FaceOptions, SourceOptions
-    from scanner.jobs.scan import ScanOptions, ScanResult, scan
+    from scanner.jobs.scan import ScanResult, scan
+    from scanner.jobs.scan_options import ScanOptions
 
 __all__ = [
     "BuildOptions",
@@ -52,7 +53,7 @@ _HOMES = {
     "EmbedResult": "jobs.embed",
     "FaceOptions": "jobs.options",
     "Gates": "faces.quality",
-    "ScanOptions": "jobs.scan",
+    "ScanOptions": "jobs.scan_options",
     "ScanResult": "jobs.scan",
     "ScannerError": "errors",
     "SourceOptions": "jobs.options",

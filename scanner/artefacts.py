@@ -19,6 +19,48 @@ import pyarrow.parquet as pq
 
 from indexes.atomic import atomic_path
 from scanner.errors import ArtefactError
+from scanner.schemas import (
+    CROP_FIELD,
+    CROPS,
+    FACE_FIELDS,
+    IDENTITIES,
+    MATCHES,
+    PHOTOS,
+    QUALITY,
+    QUERIES,
+    REFERENCE_ROWS,
+    REJECTS,
+    embeddings_schema,
+    samples_schema,
+)
+
+__all__ = [
+    "CROPS",
+    "CROP_FIELD",
+    "FACE_FIELDS",
+    "FINGERPRINT_KEY",
+    "IDENTITIES",
+    "MATCHES",
+    "PHOTOS",
+    "PRIVATE",
+    "QUALITY",
+    "QUERIES",
+    "REFERENCE_ROWS",
+    "REJECTS",
+    "ROW_GROUP_ROWS",
+    "SCHEMA_VERSION",
+    "TableWriter",
+    "embeddings_schema",
+    "iter_tables",
+    "make_private_folder",
+    "open_artefact",
+    "read_json",
+    "read_table",
+    "samples_schema",
+    "stamped",
+    "table_of",
+    "write_tables",
+]
 
 SCHEMA_VERSION: Final = 1
 _NAME_KEY: Final = b"identity_leak.schema"
@@ -27,96 +69,6 @@ FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
 ROW_GROUP_ROWS: Final = 8192
 PRIVATE: Final = 0o700
 """Mode of folders that hold vectors or crops."""
-
-QUALITY: Final = pa.struct([(name, pa.float32()) for name in ("detection_score", "size_px", "sharpness", "frontality")])
-FACE_FIELDS: Final = (
-    pa.field("item_id", pa.string(), nullable=False),
-    pa.field("uri", pa.string(), nullable=False),
-    pa.field("other_uris", pa.list_(pa.string())),
-    pa.field("identity", pa.string()),
-    pa.field("face", pa.int16(), nullable=False),
-    pa.field("box", pa.list_(pa.float32(), 4)),
-    pa.field("quality", QUALITY),
-)
-"""What is known of a face besides its vector: the same columns in embeddings, queries and index rows."""
-
-CROP_FIELD: Final = pa.field("crop_png", pa.binary())
-
-REFERENCE_ROWS: Final = pa.schema([pa.field("face_id", pa.string(), nullable=False), *FACE_FIELDS, CROP_FIELD])
-"""What an index keeps of a reference beside its vector and its own int64 id."""
-
-QUERIES: Final = pa.schema(
-    [
-        pa.field("query_id", pa.string(), nullable=False),
-        *FACE_FIELDS,
-        pa.field("best_score", pa.float32()),
-        pa.field("best_reference_id", pa.int64()),
-        pa.field("best_index", pa.string()),
-        pa.field("matches", pa.int32(), nullable=False),
-    ]
-)
-
-MATCHES: Final = pa.schema(
-    [
-        pa.field("query_id", pa.string(), nullable=False),
-        pa.field("query_uri", pa.string(), nullable=False),
-        pa.field("query_face", pa.int16(), nullable=False),
-        pa.field("index", pa.string(), nullable=False),
-        pa.field("reference_id", pa.int64(), nullable=False),
-        pa.field("reference_uri", pa.string(), nullable=False),
-        pa.field("identity", pa.string()),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("p_value", pa.float64()),
-        pa.field("q_value", pa.float64()),
-        pa.field("verdict", pa.string(), nullable=False),
-        pa.field("flags", pa.list_(pa.string()), nullable=False),
-    ]
-)
-
-IDENTITIES: Final = pa.schema(
-    [
-        pa.field("index", pa.string(), nullable=False),
-        pa.field("identity", pa.string(), nullable=False),
-        pa.field("best_score", pa.float32(), nullable=False),
-        pa.field("photos", pa.int32(), nullable=False),
-        pa.field("p_conformal", pa.float64(), nullable=False),
-        pa.field("p_value", pa.float64(), nullable=False),
-        pa.field("q_value", pa.float64(), nullable=False),
-        pa.field("q_by", pa.float64(), nullable=False),
-        pa.field("q_conformal", pa.float64(), nullable=False),
-    ]
-)
-"""One row a candidate identity, weighed against people known not to be in training (`scan --null`)."""
-
-REJECTS: Final = pa.schema(
-    [
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("identity", pa.string()),
-        pa.field("level", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
-)
-
-CROPS: Final = pa.schema(
-    [
-        pa.field("side", pa.string(), nullable=False),
-        pa.field("query_id", pa.string()),
-        pa.field("index", pa.string()),
-        pa.field("reference_id", pa.int64()),
-        pa.field("crop_png", pa.binary(), nullable=False),
-    ]
-)
-"""Crops of matched pairs, each once, written only when the user asks for them; `side` is query or reference."""
-
-
-def embeddings_schema(dim: int, *, crops: bool = False) -> pa.Schema:
-    """Return the schema of an embeddings file: one row a face, `embedding` float32[dim] of unit length."""
-    vector = pa.field("embedding", pa.list_(pa.float32(), dim), nullable=False)
-    extra = [CROP_FIELD] if crops else []
-    return pa.schema([pa.field("id", pa.string(), nullable=False), *FACE_FIELDS, *extra, vector])
 
 
 def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> pa.Schema:

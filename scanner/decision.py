@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,14 @@ class Threshold:
         origin: "given" by hand or "calibrated" on pairs.
         point: what the calibration says; None when given by hand.
         calibrated_on: what the user named as calibration set.
+        identification: FPIR and FNIR at this threshold for this run's gallery, where it was set by an FPIR.
     """
 
     value: float
     origin: str = "given"
     point: OperatingPoint | None = None
     calibrated_on: str | None = None
+    identification: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not -1.0 < self.value <= 1.0:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from scanner.embedders.base import Embedder
 from scanner.faces.base import FaceFinder, Found
+from scanner.faces.copy_hash import crop_hash
 from scanner.images import PIXELS_MAX, decode_item
 from scanner.records import Counts, Face, Item, Reason, Reject
 from scanner.sources.base import Source
@@ -122,7 +123,8 @@ def _find(named: tuple[Item | Reject, str], road: Road) -> _Outcome:
         return _Outcome(item_rejected=picture)
     found: Found = road.finder.find(picture)
     if found.faces:
-        return _Outcome(found.faces, None, found.rejects)
+        hashed = tuple(replace(face, crop_hash=crop_hash(face.crop_rgb_u8)) for face in found.faces)
+        return _Outcome(hashed, None, found.rejects)
     return _Outcome(item_rejected=found.rejects[0], faces_rejected=found.rejects[1:])
 
 

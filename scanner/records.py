@@ -104,6 +104,7 @@ class Face:
     """One crop of an item, ready for an embedder.
 
     `crop_rgb_u8` is (height, width, 3), uint8, RGB.  `box_px` is x0, y0, x1, y1 in the upright picture.
+    `crop_hash` is `faces.copy_hash.crop_hash` of the crop, filled in on the road; None where there never was one.
     """
 
     item_id: str
@@ -113,6 +114,7 @@ class Face:
     crop_rgb_u8: NDArray[np.uint8]
     box_px: tuple[float, float, float, float]
     quality: Quality
+    crop_hash: bytes | None = None
 
     @property
     def face_id(self) -> str:

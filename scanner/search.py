@@ -14,6 +14,7 @@ from indexes.errors import IndexesError
 from indexes.exact import ExactEngine
 from scanner.errors import ArtefactError, EmbedderMismatch
 from scanner.evidence.calibration import ScoreCounts
+from scanner.evidence.neighbours import Neighbours, concatenate
 
 CANARIES = 8
 CALIBRATION_ROWS_MAX = 20_000
@@ -25,13 +26,27 @@ _SWAPPED_ROWS = 8192
 class Gallery:
     """An opened index, the engine that searches it, and why this engine.
 
-    `name` is the index folder's name: what matches call it.
+    `name` is the index folder's name: what matches call it.  `original` is the user's index where `index` is a copy of
+    it with other vectors (`--null-match`): the copy's ids count the original's references that are not erased.
     """
 
     name: str
     index: Index
     engine: Engine
     engine_reason: str
+    original: Index | None = None
+
+    @property
+    def stored(self) -> Index:
+        """The index that the user named: what matches are looked up in."""
+        return self.original or self.index
+
+    def stored_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids in `stored` of references found in `index`."""
+        if self.original is None:
+            return ids
+        references = self.original.references()
+        return references.ids[references.live_rows()][ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +121,70 @@ def try_canaries(gallery: Gallery) -> Canaries:
     return Canaries(len(rows), found)
 
 
-def best_over_queries(gallery: Gallery, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return for every reference its best score over all queries.
+def gallery_neighbours(
+    gallery: Gallery, samples: NDArray[np.float32], *, k: int, radii: Sequence[float] = ()
+) -> Neighbours:
+    """Return what lies near every reference that is not erased, in order of id; see `neighbours_of`.
 
-    The join with its sides changed: references are streamed from disk and searched among the queries, exactly.
-
-    Args:
-        gallery: whose references.
-        queries: (n, dim) float32, unit rows, n >= 1.
-
-    Returns:
-        (rows,) float32 for the references that are not erased, in order of id.
+    The join with its sides changed: references are streamed from disk and searched among the samples.
     """
     references = gallery.index.references()
-    engine = ExactEngine(References.from_memory(np.arange(len(queries)), VectorBatch(queries)))
-    best = np.empty(references.rows_stored, np.float32)
-    for tile in references.tiles(_SWAPPED_ROWS):
-        rows = np.ascontiguousarray(tile.vectors)
-        best[tile.row_start : tile.row_start + len(rows)] = engine.search(rows, k=1).score
-    return best[references.live_rows()]
+    alive = np.zeros(references.rows_stored, np.bool_)
+    alive[references.live_rows()] = True
+    around = _Around(samples, k, radii)
+    parts = [
+        around.of(np.ascontiguousarray(tile.vectors[alive[tile.row_start : tile.row_start + len(tile.vectors)]]))
+        for tile in references.tiles(_SWAPPED_ROWS)
+    ]
+    return concatenate(parts)
+
+
+def neighbours_of(
+    photos: NDArray[np.float32], samples: NDArray[np.float32], *, k: int, radii: Sequence[float] = ()
+) -> Neighbours:
+    """Return what lies near each photo among the samples: its `k` best, exactly, and how many within each radius.
+
+    Args:
+        photos: (n, dim) float32, unit rows.
+        samples: (m, dim) float32, unit rows, m >= 1; all in memory.
+        k: how many of the best, at least 1.
+        radii: scores in (-1, 1]; counts are of float32 products, so a score within 1e-6 of a radius may fall either way.
+    """
+    around = _Around(samples, k, radii)
+    starts = range(0, max(1, len(photos)), _SWAPPED_ROWS)
+    return concatenate([around.of(np.ascontiguousarray(photos[start : start + _SWAPPED_ROWS])) for start in starts])
+
+
+class _Around:
+    """Samples, made ready to say what lies near a photo."""
+
+    def __init__(self, samples: NDArray[np.float32], k: int, radii: Sequence[float]) -> None:
+        self._samples, self._k, self._radii = samples, k, np.asarray(radii, np.float64)
+        self._engine = ExactEngine(References.from_memory(np.arange(len(samples)), VectorBatch(samples)))
+        exact = samples.astype(np.float64)
+        self._mean, self._moment = exact.mean(0), exact.T @ exact / len(exact)
+
+    def of(self, photos: NDArray[np.float32]) -> Neighbours:
+        n, m, k = len(photos), len(self._samples), self._k
+        score, row = np.full((n, k), -1.0, np.float32), np.full((n, k), -1, np.int64)
+        if n:
+            found = self._engine.search(photos, k=min(k, m))
+            score[:, : min(k, m)] = found.score.reshape(n, -1)
+            row[:, : min(k, m)] = found.reference_id.reshape(n, -1)
+        exact = photos.astype(np.float64)
+        mean = exact @ self._mean
+        # The mean square of a photo's scores is a quadratic form of the photo: no score need be kept.
+        spread = np.einsum("ij,ij->i", exact @ self._moment, exact) - mean**2
+        within = self._count(photos)
+        return Neighbours(score, row, within, self._radii, mean, np.sqrt(np.maximum(spread, 0.0)), m)
+
+    def _count(self, photos: NDArray[np.float32]) -> NDArray[np.int64]:
+        counts = np.zeros((len(photos), len(self._radii)), np.int64)
+        if len(self._radii):
+            for start in range(0, len(self._samples), _TILE_ROWS):
+                products = photos @ self._samples[start : start + _TILE_ROWS].T
+                counts += np.stack([(products >= np.float32(r)).sum(1) for r in self._radii], axis=1)
+        return counts
 
 
 def count_pairs(

@@ -23,7 +23,8 @@ from scanner.jobs.build import build
 from scanner.jobs.embed import embed
 from scanner.jobs.options import FaceOptions
 from scanner.jobs.parts import vectors_of
-from scanner.jobs.scan import ScanOptions, ScanResult, scan
+from scanner.jobs.scan import ScanResult, scan
+from scanner.jobs.scan_options import ScanOptions
 from scanner.records import content_id
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "real"

@@ -21,8 +21,10 @@ COMMANDS = {
     "index": ("scanner.cli.index", "Build, add to, erase from and check indexes of candidate data sets."),
     "embed": ("scanner.cli.embed", "Faces of a source to embeddings (Parquet), resumable."),
     "scan": ("scanner.cli.scan", "The main job: search images against indexes, write a run folder with a report."),
+    "audit": ("scanner.cli.audit", "Identity membership audit of generators, and the release gate."),
+    "check": ("scanner.cli.check", "Was this person, or were these works, in training? A few photos against a run."),
     "calibrate": ("scanner.cli.calibrate", "Thresholds at wanted false match rates, from labelled faces."),
-    "report": ("scanner.cli.report", "Show a finished run, or make its page again."),
+    "report": ("scanner.cli.report", "Show a finished run, make its page again, or verify it."),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -82,7 +84,7 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code.
 
-    0 done · 2 usage, configuration or bad input · 3 a bug of ours · 4 done, but part of a source could not be read ·
+    0 done · 1 an audit whose gate fails or cannot say, a run that does not verify · 2 usage, configuration or bad input · 3 a bug of ours · 4 done, but part of a source could not be read ·
     130 interrupted.
     """
     from indexes.errors import IndexesError
@@ -113,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(words: Sequence[str]) -> int:
-    if words[:1] in (["scan"], ["embed"]) or words[:2] in (["index", "build"], ["index", "add"]):
+    if words[:1] in (["scan"], ["embed"], ["audit"]) or words[:2] in (["index", "build"], ["index", "add"]):
         click.echo(
             "interrupted: what was finished is kept; the same command with --resume goes on from there.", err=True
         )

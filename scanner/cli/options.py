@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from scanner.errors import UsageError
+from scanner.faces.domain import Landmarks
 from scanner.faces.quality import Gates
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.sources.options import IdentityFrom
@@ -26,13 +28,37 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def parse_landmarks(text: str | None) -> Landmarks | None:
+    """Return five points of `0.26,0.37,0.74,0.37,0.5,0.64,0.32,0.84,0.68,0.84`."""
+    if text is None:
+        return None
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != _LANDMARK_NUMBERS or not all(math.isfinite(share) for share in shares):
+        raise UsageError(
+            f"--landmarks {text!r}: ten numbers are needed, x and y of left eye, right eye, nose and both corners of the "
+            "mouth as shares of the picture's sides, as in 0.26,0.37,0.74,0.37,0.5,0.64,0.32,0.84,0.68,0.84."
+        )
+    return tuple(zip(shares[::2], shares[1::2], strict=True))
+
+
+_LANDMARK_NUMBERS = 10
+_EMBEDDER = "insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, else what is installed]"
+_ONE = (click.option("--embedder", metavar="SPEC", help=_EMBEDDER),)
+_SEVERAL = (
+    click.option("--embedder", multiple=True, metavar="SPEC", help=_EMBEDDER + "  Given more than once, with indexes of each: "
+                 "joint evidence of independent embedders."),
+)  # fmt: skip
 _FACE = (
-    click.option("--embedder", metavar="SPEC", help="insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, "
-                 "else what is installed]"),
     click.option("--faces", type=click.Choice(["detect", "aligned", "whole"]),
                  help="Find and align faces; or pictures are aligned crops already; or no faces at all (art).  "
                  "[default: as the index was built, else detect]"),
     click.option("--detector", metavar="FILE", help="SCRFD file (.onnx) for --faces detect.  [default: the pack's own]"),
+    click.option("--landmarks", metavar="X,Y,...",
+                 help="Where both eyes, the nose and both corners of the mouth lie in every picture, as ten shares of its "
+                 "sides: for --faces aligned, where faces are framed otherwise than ArcFace's template."),
     click.option("--select", type=click.Choice(["central", "largest", "all"]), default="central", show_default=True,
                  help="Which faces of a picture."),
     click.option("--min-face-px", type=float, default=Gates().size_min_px, show_default=True, metavar="PX",
@@ -75,16 +101,20 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
     return decorate
 
 
-face_options, source_options, talk_options, target_options = _all(_FACE), _all(_SOURCE), _all(_TALK), _all(_TARGET)
+face_options, face_options_of_several = _all((*_ONE, *_FACE)), _all((*_SEVERAL, *_FACE))
+source_options, talk_options, target_options = _all(_SOURCE), _all(_TALK), _all(_TARGET)
 
 
 def face_values(given: dict[str, Any]) -> FaceOptions:
-    """Take the face options out of a command's arguments."""
+    """Take the face options out of a command's arguments; of several embedders the first."""
     gates = Gates(
         given.pop("min_face_px"), given.pop("min_detection"), given.pop("min_sharpness"), given.pop("min_frontality")
     )
     names = ("embedder", "faces", "detector", "select", "device", "workers")
-    return FaceOptions(gates=gates, **{name: given.pop(name) for name in names})
+    chosen = {name: given.pop(name) for name in names}
+    if isinstance(chosen["embedder"], tuple):
+        chosen["embedder"] = next(iter(chosen["embedder"]), None)
+    return FaceOptions(gates=gates, landmarks=parse_landmarks(given.pop("landmarks")), **chosen)
 
 
 def source_values(given: dict[str, Any]) -> SourceOptions:

@@ -13,7 +13,7 @@ from scanner.cli.talk import answer, say
 
 @click.group("report")
 def command() -> None:
-    """Show a finished run, or make its page again."""
+    """Show a finished run, make its page again, or verify it."""
 
 
 @command.command("show")
@@ -49,3 +49,24 @@ def html_command(run: str, **given: Any) -> int:
     say(f"{path} written", quiet=quiet)
     answer({"page": str(path)})
     return 0
+
+
+@command.command("verify")
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@talk_options
+def verify_command(run: str, **given: Any) -> int:
+    """Work out again everything that a run with a null says, and list what differs."""
+    from scanner.jobs.verify import verify
+
+    quiet = quiet_value(given)
+    found = verify(run)
+    for line in (*found.differences, *(f"note: {note}" for note in found.notes)):
+        say(line, quiet=quiet)
+    n = len(found.differences)
+    says = (
+        f"holds: {', '.join(found.checked)}" if found.holds else f"does not hold: {n} difference{'s' if n > 1 else ''}"
+    )
+    say(f"{run} {says}", quiet=quiet)
+    document = {"checked": found.checked, "differences": found.differences, "notes": found.notes}
+    answer({"run": run, "holds": found.holds, **document, "evidence_sha256": found.evidence_sha256})
+    return 0 if found.holds else 1

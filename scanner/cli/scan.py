@@ -9,7 +9,7 @@ import click
 
 from scanner.cli.counts import exit_code, tell
 from scanner.cli.options import (
-    face_options,
+    face_options_of_several,
     face_values,
     parse_bytes,
     quiet_value,
@@ -19,6 +19,7 @@ from scanner.cli.options import (
     target_options,
 )
 from scanner.cli.talk import answer, say, talk
+from scanner.errors import UsageError
 from scanner.records import Counts
 
 
@@ -30,6 +31,12 @@ from scanner.records import Counts
 @click.option(
     "--fmr", type=float, metavar="F", help="Take the threshold at this false match rate, with --calibrate-on."
 )
+@click.option(
+    "--fpir",
+    type=float,
+    metavar="F",
+    help="Take it where this share of faces finds a stranger in a gallery of this size.",
+)
 @click.option("--calibrate-on", metavar="LABELLED", help="Index with identities, or labelled images or embeddings.")
 @click.option(
     "--null",
@@ -38,7 +45,26 @@ from scanner.records import Counts
     help="People known not to be in training, with identities: gives "
     "every candidate identity a p-value and q-values.  More than once.",
 )
-@face_options
+@click.option(
+    "--null-match",
+    is_flag=True,
+    help="Bring candidates and null (indexes with crops) to the queries' resolution and compression.",
+)
+@click.option(
+    "--level", type=float, default=0.05, show_default=True, metavar="Q", help="False discovery rate of naming."
+)
+@click.option(
+    "--copies",
+    metavar="INDEX",
+    help="The candidates' pictures by a copy-detection network; flags near-copies among matches.",
+)
+@face_options_of_several
+@click.option(
+    "--used-by-generator",
+    multiple=True,
+    metavar="SPEC",
+    help="This one of the embedders was used to make or attack the generator: shown, but left out of the joint evidence.",
+)
 @source_options
 @click.option(
     "--engine",
@@ -60,10 +86,16 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     scanner scan generated/ --against people.idx --out run --fmr 1e-4 --calibrate-on people.idx
     scanner scan samples.parquet --against a.idx --against b.idx --out run --threshold 0.43
     """
-    from scanner.jobs.scan import ScanOptions, scan
+    from scanner.jobs.scan import scan
+    from scanner.jobs.scan_options import ScanOptions
+    from scanner.report.joint import joint_sentence
 
     quiet = quiet_value(given)
-    names = ("threshold", "fmr", "calibrate_on", "engine", "with_crops", "null", "seed", "embedded_by")
+    names = (
+        "threshold", "fmr", "fpir", "calibrate_on", "engine", "with_crops", "null", "null_match", "level", "copies", "seed",
+        "embedded_by",
+    )  # fmt: skip
+    embedders, used = given["embedder"], given.pop("used_by_generator")
     options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), **{name: given.pop(name) for name in names})
     faces, sources = face_values(given), source_values(given)
     if given["dry_run"]:
@@ -74,27 +106,30 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
         say(cost.sentence(), quiet=quiet)
         answer(asdict(cost))
         return 0
+    if used and len(embedders) < 2:  # noqa: PLR2004
+        raise UsageError("--used-by-generator marks one of several embedders. Give --embedder more than once.")
+    shared: dict[str, Any] = {
+        "out": out, "options": options, "faces": faces, "sources": sources, "resume": given["resume"], "force": given["force"],
+    }  # fmt: skip
     with talk(quiet=quiet) as progress:
-        result = scan(
-            queries, against=against, out=out, options=options, faces=faces, sources=sources,
-            resume=given["resume"], force=given["force"], progress=progress,
-        )  # fmt: skip
+        if len(embedders) > 1:
+            from scanner.jobs.witness import scan_with_witnesses
+
+            joint = scan_with_witnesses(
+                queries, against=against, null=options.null, embedders=embedders, used_by_generator=used,
+                progress=progress, **shared,
+            )  # fmt: skip
+            result, statement = joint.runs[0], joint.joint
+        else:
+            result, statement = scan(queries, against=against, progress=progress, **shared), None
     counts = Counts(**result.summary["counts"])
     found = result.summary["results"]
     say(tell(counts), quiet=quiet)
     evidence = result.summary["evidence"]
-    if evidence is not None and evidence["null_fit"]["differ"]:
-        say(
-            f"inconclusive: a classifier tells candidates from null (AUC {evidence['null_fit']['auc']:.2f}); take both from one "
-            "collection, cropped and compressed alike",
-            quiet=quiet,
-        )
-    elif evidence is not None:
-        say(
-            f"{evidence['below_level']} of {evidence['identities']} identities are closer to the scanned faces than people "
-            f"known not to be in training, at a false discovery rate of {evidence['level']}",
-            quiet=quiet,
-        )
+    if evidence is not None:
+        say(evidence["verdict"]["sentence"], quiet=quiet)
+    if statement is not None:
+        say(joint_sentence(statement), quiet=quiet)
     say(
         f"{found['matches']} matches of {found['matched_queries']} faces among {found['queries']}, "
         f"{_expected(found['false_matches_expected'])}\nreport: {result.folder / 'report.html'}",
@@ -102,9 +137,12 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     )
     if found["same_bytes"]:
         say(f"{found['same_bytes']} of the matches are the very same file on both sides (flag same_bytes)", quiet=quiet)
+    if found["near_copies"]:
+        say(f"{found['near_copies']} of the matches are near-copies of a photo (flag near_copy)", quiet=quiet)
     answer(
         {
             "run": str(result.folder),
+            "verdict": None if evidence is None else evidence["verdict"]["state"],
             "threshold": result.summary["threshold"]["value"],
             "counts": asdict(counts),
             **found,

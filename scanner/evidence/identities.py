@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from scanner.errors import CalibrationError
 from scanner.evidence.multiple import bh_q_values, by_q_values
@@ -32,7 +33,9 @@ class IdentityEvidence:
         q_bh: Benjamini-Hochberg q-value of `p_value`.
         q_by: Benjamini-Yekutieli q-value of `p_value`.
         q_conformal: Benjamini-Hochberg q-value of `p_conformal`.
-        null_identities: number of null identities.
+        p_low: lower end of the 95 % Clopper-Pearson interval of `p_conformal`, for the null people that were not drawn.
+        p_high: its upper end.
+        null: (k,) float32 statistics of the null identities, one photo each.
         tail: the fitted tail of the null, or why there is none.
     """
 
@@ -43,8 +46,15 @@ class IdentityEvidence:
     q_bh: NDArray[np.float64]
     q_by: NDArray[np.float64]
     q_conformal: NDArray[np.float64]
-    null_identities: int
+    p_low: NDArray[np.float64]
+    p_high: NDArray[np.float64]
+    null: NDArray[np.float32]
     tail: Tail
+
+    @property
+    def null_identities(self) -> int:
+        """Number of null identities."""
+        return len(self.null)
 
 
 def weigh_identities(
@@ -78,10 +88,22 @@ def weigh_identities(
     in_tail = (statistic > tail.start) & (tail.refused == "")
     conformal = np.minimum(photos * one, 1.0)
     p_value = np.minimum(photos * np.where(in_tail, tail.p(statistic), one), 1.0)
+    low, high = _exceedance_interval(statistic, null)
     return IdentityEvidence(
         statistic, photos, conformal, p_value, bh_q_values(p_value), by_q_values(p_value), bh_q_values(conformal),
-        people, tail,
+        np.minimum(photos * low, 1.0), np.minimum(photos * high, 1.0), null, tail,
     )  # fmt: skip
+
+
+def _exceedance_interval(
+    statistic: NDArray[np.float32], null: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % interval of the share of null people (all that there could be) at or above each statistic."""
+    n = len(null)
+    above = n - np.searchsorted(np.sort(null), statistic, side="left")
+    low = np.where(above > 0, stats.beta.ppf(0.025, np.maximum(above, 1), n - above + 1), 0.0)
+    high = np.where(above < n, stats.beta.ppf(0.975, above + 1, np.maximum(n - above, 1)), 1.0)
+    return low, high
 
 
 def check_null_size(people: int) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from scanner.errors import UsageError
 from scanner.faces.base import FaceFinder, Found
+from scanner.faces.domain import Landmarks
 from scanner.faces.quality import Gates
 from scanner.sessions import Device, read_model
 
@@ -24,6 +25,7 @@ def open_finder(
     for_dlib: bool = False,
     select: Literal["largest", "central", "all"] = "central",
     gates: Gates | None = None,
+    landmarks: Landmarks | None = None,
 ) -> FaceFinder:
     """Return the finder for `mode`.
 
@@ -35,6 +37,7 @@ def open_finder(
         for_dlib: the embedder is dlib's, which needs dlib's own alignment.
         select: which faces of a picture.
         gates: quality gates; their defaults when None.
+        landmarks: where the template's landmarks lie in pictures that are framed alike; for "aligned".
 
     Raises:
         UsageError: the combination makes no sense; says which does.
@@ -44,6 +47,10 @@ def open_finder(
     if gates.frontality_min > 0 and (mode != "detect" or for_dlib):
         raise UsageError(
             "--min-frontality needs the five landmarks of --faces detect with an SCRFD detector; leave it out."
+        )
+    if landmarks is not None and (mode != "aligned" or for_dlib):
+        raise UsageError(
+            "--landmarks says how pictures for --faces aligned are framed; leave it out, or pass --faces aligned."
         )
     if mode == "whole":
         from scanner.faces.given import WholePictures
@@ -62,7 +69,7 @@ def open_finder(
     if mode == "aligned":
         from scanner.faces.given import AlignedCrops
 
-        return AlignedCrops(width, gates)
+        return AlignedCrops(width, gates, landmarks=landmarks)
     if detector_path is None:
         raise UsageError(
             "--faces detect needs a face detector, and this embedder brings none. Name an SCRFD file with landmarks "

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.faces.align import align
 from scanner.faces.base import Found
+from scanner.faces.domain import Landmarks
 from scanner.faces.quality import Gates, sharpness
 from scanner.records import Face, Picture, Quality, Reason, Reject
 
@@ -17,16 +19,21 @@ _SQUARE_WITHIN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class AlignedCrops:
-    """Every picture is one aligned crop (eyes, nose and mouth on ArcFace's template)."""
+    """Every picture is one aligned crop (eyes, nose and mouth on ArcFace's template), or all are framed alike.
+
+    `landmarks` say where the template's landmarks lie in every picture, as shares of its sides: a generator whose
+    faces fill the frame more or less than the template asks for is brought to the template by one fixed warp.
+    """
 
     side_px: int
     gates: Gates
     name: str = "aligned"
+    landmarks: Landmarks | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Nothing but the side changes a crop."""
-        return f"aligned-{self.side_px}"
+        """Nothing but the side and the landmarks changes a crop."""
+        return f"aligned-{self.side_px}" + ("" if self.landmarks is None else f"-{self.landmarks}")
 
     def find(self, picture: Picture) -> Found:
         """Return the picture as one crop; one that is far from square cannot be an aligned crop."""
@@ -34,7 +41,11 @@ class AlignedCrops:
         if abs(height - width) > _SQUARE_WITHIN * max(height, width):
             detail = f"{width}x{height} is not square, so it is no aligned crop; --faces detect finds and aligns faces"
             return Found(rejects=(_reject(picture, Reason.NOT_ALIGNED, detail),))
-        return _one_face(picture, _resize(picture.pixels_rgb_u8, self.side_px, self.side_px), self.gates)
+        if self.landmarks is None:
+            return _one_face(picture, _resize(picture.pixels_rgb_u8, self.side_px, self.side_px), self.gates)
+        # Shares of the sides; pixel centres are whole numbers.
+        landmarks_px = np.array(self.landmarks) * (width, height) - 0.5
+        return _one_face(picture, align(picture.pixels_rgb_u8, landmarks_px, side_px=self.side_px), self.gates)
 
 
 @dataclass(frozen=True, slots=True)

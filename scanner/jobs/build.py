@@ -151,7 +151,7 @@ def add(
     progress.stage("index", total=intake.counts().faces or None, unit="faces")
     there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
     before = index.rows
-    new = (block for block in _blocks(intake, progress, leave_out=there) if len(block[0]))
+    new = (block for block in _blocks(intake, progress, schema=index.schema, leave_out=there) if len(block[0]))
     first = next(new, None)
     if first is None:
         if not resume:
@@ -189,8 +189,14 @@ def _take_in(
     )  # fmt: skip
 
 
-def _blocks(intake: Intake, progress: Progress, *, leave_out: set[str] | None = None) -> Iterator[Block]:
-    """Yield vectors with the rows that the index keeps beside them."""
+def _blocks(
+    intake: Intake,
+    progress: Progress,
+    *,
+    schema: pa.Schema = artefacts.REFERENCE_ROWS,
+    leave_out: set[str] | None = None,
+) -> Iterator[Block]:
+    """Yield vectors with the rows that the index keeps beside them; an index of an older scanner keeps fewer columns."""
     for table in intake.faces():
         n = table.num_rows
         if leave_out:
@@ -201,7 +207,7 @@ def _blocks(intake: Intake, progress: Progress, *, leave_out: set[str] | None = 
             field.name: table[field.name] for field in artefacts.REFERENCE_ROWS if field.name in table.column_names
         }
         rows = artefacts.table_of(artefacts.REFERENCE_ROWS, {**columns, "face_id": table["id"]})
-        yield VectorBatch(vectors_of(table)), rows
+        yield VectorBatch(vectors_of(table)), rows.select(schema.names)
         progress.advance(n)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index, open_road
 from scanner.jobs.ready import is_embeddings
-from scanner.jobs.scan import ScanOptions
+from scanner.jobs.scan_options import ScanOptions
 from scanner.pipeline import embed_source
 from scanner.progress import Progress
 from scanner.records import Item, Reject

@@ -12,15 +12,27 @@ from typing import Any, Literal
 from scanner.errors import RunMismatch, UsageError
 from scanner.sources.location import clean_uri
 
-_TABLES = ("queries", "matches", "rejects", "crops", "identities")
-Kind = Literal["run", "index", "demo", "file"]
+_TABLES = ("queries", "matches", "rejects", "crops", "identities", "photos", "samples")
+Kind = Literal["run", "index", "audit", "demo", "file"]
 _NAMES: dict[str, tuple[str, ...]] = {
-    "run": ("unfinished", "run.json", "timing.json", "report.html", *(f"{name}.parquet" for name in _TABLES)),
+    "run": (
+        "unfinished",
+        "run.json",
+        "policy.json",
+        "domain.json",
+        "evidence.json",
+        "timing.json",
+        "report.html",
+        "joint.json",
+        "joint.parquet",
+        *(f"{name}.parquet" for name in _TABLES),
+    ),
     "index": ("manifest.json", "segments", "tombstones", "erasures", "intake", "lock"),
-    "demo": ("world", "indexes", "run", "outcome.json"),
+    "audit": ("unfinished", "audit.json", "scores.parquet", "report.html"),
+    "demo": ("world", "indexes", "run", "run-leaking", "run-innocent", "outcome.json"),
 }
 """What lies at the top of each kind of folder, finished or not."""
-_OTHERS = re.compile(r"\.?codec\..*|\..*\.(tmp|gone|building)")
+_OTHERS = re.compile(r"\.?codec\..*|witness-[0-9]+|\..*\.(tmp|gone|building)")
 
 
 def work_beside(out: Path) -> Path:
@@ -107,14 +119,14 @@ def sweep(folder: Path, names: Sequence[str] = ("",)) -> None:
 
 def _may_fill(folder: Path, work: Path) -> bool:
     """True for a folder that is empty, or holds nothing but work that was hardly begun."""
-    return all(entry == work for entry in folder.iterdir())
+    return all(entry == work or entry.name == "policy.json" for entry in folder.iterdir())
 
 
 def _check_ours(folder: Path, kind: Kind) -> None:
     """Refuse to delete a folder that is no run, or no index, or holds anything that we do not make."""
     foreign = [p.name for p in folder.iterdir() if p.name not in _NAMES[kind] and not _OTHERS.fullmatch(p.name)]
     if any(folder.iterdir()) and (foreign or not _has_marks(folder, kind)):
-        article = "an" if kind == "index" else "a"
+        article = "an" if kind in ("index", "audit") else "a"
         raise UsageError(f"{folder} is not, or not only, {article} {kind} of ours; --force does not delete it.")
 
 
@@ -125,5 +137,7 @@ def _has_marks(folder: Path, kind: Kind) -> bool:
     if kind == "demo":
         return (folder / "world").is_dir() and (folder / "indexes").is_dir()
     work = folder / "unfinished"
-    begun = work.is_dir() and all(p.name in ("faces", "join") for p in work.iterdir())
+    if kind == "audit":
+        return (folder / "audit.json").is_file() or (work / "plan.json").is_file()
+    begun = work.is_dir() and all(p.name in ("faces", "join", "matched", "copies") for p in work.iterdir())
     return (folder / "run.json").is_file() or begun

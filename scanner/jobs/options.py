@@ -11,6 +11,7 @@ from typing import Any, Literal
 from scanner.embedders import find_embedder, open_embedder
 from scanner.errors import UsageError
 from scanner.faces import Gates, Mode, open_finder
+from scanner.faces.domain import Landmarks
 from scanner.images import FILE_BYTES_MAX, PIXELS_MAX
 from scanner.pipeline import Road
 from scanner.sessions import choose_device
@@ -70,6 +71,8 @@ class FaceOptions:
         detector: an SCRFD file; None takes the pack's own.
         select: "central" (large and near the middle), "largest" or "all" faces of a picture.
         gates: quality gates.
+        landmarks: for "aligned": where eyes, nose and mouth corners lie in every picture, as shares of its sides, where
+            that is not the template.  Never taken from an index: its pictures are framed otherwise.
         pixels_max: larger pictures are rejected before they are decoded.
         device: "auto", "cpu" or "cuda".
         workers: threads; 0 takes one for each core that this process may use.  Changes no result.
@@ -80,6 +83,7 @@ class FaceOptions:
     detector: str | None = None
     select: Literal["central", "largest", "all"] = "central"
     gates: Gates = field(default_factory=Gates)
+    landmarks: Landmarks | None = None
     pixels_max: int = PIXELS_MAX
     device: str = "auto"
     workers: int = 0
@@ -144,6 +148,7 @@ def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
         for_dlib=spec == "dlib",
         select=options.select,
         gates=options.gates,
+        landmarks=options.landmarks,
     )
     road = Road(finder, embedder, options.workers or cores(), options.pixels_max, keep_crops)
     description = {
@@ -154,6 +159,7 @@ def open_road(options: FaceOptions, *, keep_crops: bool = False) -> OpenedRoad:
             "detector": detector.name if detector and mode == "detect" else None,
             "gates": asdict(options.gates),
             "fingerprint": finder.fingerprint,
+            **({} if options.landmarks is None else {"landmarks": options.landmarks}),
         },
         "pixels_max": options.pixels_max,
     }

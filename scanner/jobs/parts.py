@@ -38,7 +38,7 @@ class Parts:
 
     def begin(self, plan: dict[str, Any], *, resume: bool) -> int:
         """Start or take up the job `plan`; return the number of shards already done."""
-        begin_work(self.folder, plan, resume=resume)
+        begin_work(self.folder, {**plan, "columns": [field.name for field in artefacts.FACE_FIELDS]}, resume=resume)
         done = 0
         while self._marker(done).exists():
             done += 1
@@ -150,6 +150,7 @@ def face_columns(faces: Sequence[Face]) -> dict[str, Any]:
         "face": [face.ordinal for face in faces],
         "box": [list(face.box_px) for face in faces],
         "quality": [asdict(face.quality) for face in faces],
+        "crop_hash": [face.crop_hash for face in faces],
     }
 
 

@@ -119,7 +119,8 @@ class ReadyFaces:
     def _own_blocks(self) -> Iterator[tuple[pa.Table, Sequence[Reject]]]:
         """Read what `scanner embed` wrote, with all that it knows of a face."""
         schema = self._schema()
-        for table in artefacts.iter_tables(self._spec, "embeddings", rows_max=ROWS, columns=schema.names):
+        for block in artefacts.iter_tables(self._spec, "embeddings", rows_max=ROWS, columns=schema.names):
+            table = _completed(block, schema)
             norms = np.linalg.norm(vectors_of(table), axis=1)
             good = np.abs(norms - 1.0) <= NORM_TOLERANCE  # false for NaN
             bad = table.filter(pa.array(~good)).select(["uri", "item_id", "identity"]).to_pylist()
@@ -146,3 +147,11 @@ class ReadyFaces:
 
     def _schema(self) -> pa.Schema:
         return artefacts.stamped(artefacts.embeddings_schema(self.dim), "embeddings", fingerprint=self.fingerprint)
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a file of an older scanner the columns that came later, empty."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names)

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from scanner import artefacts
 from scanner.decision import Threshold, Verdict
-from scanner.jobs.identities import Evidence, with_values, write_identities
+from scanner.jobs.copies import NEAR_COPY
+from scanner.jobs.evidence import query_columns, with_values
+from scanner.jobs.flags import SAME_BYTES, Flags, hashes_of
 from scanner.jobs.intake import Intake
 from scanner.jobs.join import JoinParts, blocks
+from scanner.jobs.statement import Statement
 from scanner.search import Gallery
 
 _REFERENCE_COLUMNS = ["uri", "identity", "item_id"]
-SAME_BYTES = "same_bytes"
-"""Flag of a match whose two sides are the same file: a copy, or a set that is scanned against itself."""
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Tally:
     matches: int = 0
     matched_queries: int = 0
     same_bytes: int = 0
+    near_copies: int = 0
     identities: set[tuple[str, str]] = field(default_factory=set)
 
     def as_json(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class Tally:
             "matches": self.matches,
             "matched_queries": self.matched_queries,
             "same_bytes": self.same_bytes,
+            "near_copies": self.near_copies,
             "matched_identities": len(self.identities),
         }
 
@@ -52,10 +55,11 @@ def write_results(
     galleries: Sequence[Gallery],
     threshold: Threshold,
     *,
-    evidence: Evidence | None = None,
+    statement: Statement | None = None,
+    flags: Flags | None = None,
     with_crops: bool,
 ) -> dict[str, Any]:
-    """Write queries, matches, rejects, and if wanted identities and crops; return what they add up to.
+    """Write queries, matches, rejects, and if wanted crops; return what they add up to.
 
     One block of queries is in memory at a time.
     """
@@ -69,25 +73,30 @@ def write_results(
         queries, matches = writer("queries", artefacts.QUERIES), writer("matches", artefacts.MATCHES)
         crops = writer("crops", artefacts.CROPS) if with_crops else None
         for number, table in enumerate(blocks(intake)):
-            decided = _decide(table, joined.read(number), threshold)
+            decided = _decide(table, joined.read(number), threshold, galleries)
             tally.queries += table.num_rows
             tally.matches += len(decided.score)
             tally.matched_queries += len(np.unique(decided.query_row))
             names = [gallery.name for gallery in galleries]
-            queries.write(_queries_table(table, decided, names))
+            first = tally.queries - table.num_rows
+            weighed = {} if statement is None else query_columns(statement, first, table.num_rows)
+            queries.write(_queries_table(table, decided, names, weighed))
             references = _look_up(decided, galleries)
             identities = references["identity"].to_pylist()
             places = [names[g] for g in decided.gallery]
             tally.identities.update(
                 (place, name) for place, name in zip(places, identities, strict=True) if name is not None
             )
-            found = _matches_table(table, decided, references, places)
-            tally.same_bytes += sum(bool(flags) for flags in found["flags"].to_pylist())
-            matches.write(found if evidence is None else with_values(found, evidence))
+            marks = (flags or Flags()).of(
+                table.take(pa.array(decided.query_row)), references, places, decided.reference_id,
+                hashes_of(galleries, decided.gallery, decided.reference_id),
+            )  # fmt: skip
+            found = _matches_table(table, decided, references, places, marks)
+            tally.same_bytes += sum(SAME_BYTES in row for row in marks["flags"])
+            tally.near_copies += sum(NEAR_COPY in row for row in marks["flags"])
+            matches.write(found if statement is None else with_values(found, statement))
             if crops is not None:
                 crops.write(_crops_table(table, decided, galleries, seen_crops))
-    if evidence is not None:
-        write_identities(out / "identities.parquet", evidence, intake.fingerprint)
     rejects_schema = artefacts.stamped(artefacts.REJECTS, "rejects")
     artefacts.write_tables(out / "rejects.parquet", rejects_schema, intake.rejects())
     return tally.as_json()
@@ -110,7 +119,7 @@ class _Decided:
     best_score: NDArray[np.float32]
 
 
-def _decide(table: pa.Table, hits: pa.Table, threshold: Threshold) -> _Decided:
+def _decide(table: pa.Table, hits: pa.Table, threshold: Threshold, galleries: Sequence[Gallery]) -> _Decided:
     query_row, gallery, reference_id, score = (
         hits[name].to_numpy() for name in ("query_row", "gallery", "reference_id", "score")
     )
@@ -119,13 +128,15 @@ def _decide(table: pa.Table, hits: pa.Table, threshold: Threshold) -> _Decided:
     first = np.searchsorted(query_row, np.arange(table.num_rows))  # every query has a best hit in every gallery
     rank = (np.arange(len(query_row)) - first[query_row] + 1).astype(np.int32)
     passed = threshold.decide(score)
+    for number, of in enumerate(galleries):
+        reference_id[gallery == number] = of.stored_ids(reference_id[gallery == number])
     return _Decided(
         query_row[passed], gallery[passed], reference_id[passed], score[passed], rank[passed],
         gallery[first], reference_id[first], score[first],
     )  # fmt: skip
 
 
-def _queries_table(table: pa.Table, decided: _Decided, names: Sequence[str]) -> pa.Table:
+def _queries_table(table: pa.Table, decided: _Decided, names: Sequence[str], weighed: dict[str, Any]) -> pa.Table:
     columns: dict[str, Any] = {field.name: table[field.name] for field in artefacts.FACE_FIELDS}
     columns |= {
         "query_id": table["id"],
@@ -133,6 +144,7 @@ def _queries_table(table: pa.Table, decided: _Decided, names: Sequence[str]) -> 
         "best_reference_id": decided.best_reference_id,
         "best_index": [names[g] for g in decided.best_gallery],
         "matches": np.bincount(decided.query_row, minlength=table.num_rows).astype(np.int32),
+        **weighed,
     }
     return artefacts.table_of(artefacts.QUERIES, columns)
 
@@ -144,16 +156,16 @@ def _look_up(decided: _Decided, galleries: Sequence[Gallery]) -> pa.Table:
     for number, gallery in enumerate(galleries):
         rows = np.flatnonzero(decided.gallery == number)
         places.append(rows)
-        tables.append(gallery.index.lookup(decided.reference_id[rows], columns=_REFERENCE_COLUMNS))
+        tables.append(gallery.stored.lookup(decided.reference_id[rows], columns=_REFERENCE_COLUMNS))
     back = np.argsort(np.concatenate(places), kind="stable")
     return pa.concat_tables(tables).take(pa.array(back))
 
 
-def _matches_table(table: pa.Table, decided: _Decided, references: pa.Table, places: Sequence[str]) -> pa.Table:
+def _matches_table(
+    table: pa.Table, decided: _Decided, references: pa.Table, places: Sequence[str], marks: dict[str, Any]
+) -> pa.Table:
     of_query = pa.array(decided.query_row)
     n = len(decided.score)
-    sides = zip(table["item_id"].take(of_query).to_pylist(), references["item_id"].to_pylist(), strict=True)
-    same = [bool(item) and item == other for item, other in sides]
     columns = {
         "query_id": table["id"].take(of_query),
         "query_uri": table["uri"].take(of_query),
@@ -165,7 +177,7 @@ def _matches_table(table: pa.Table, decided: _Decided, references: pa.Table, pla
         "score": decided.score,
         "rank": decided.rank,
         "verdict": [Verdict.MATCH.value] * n,
-        "flags": [[SAME_BYTES] if is_same else [] for is_same in same],
+        **marks,
     }
     return artefacts.table_of(artefacts.MATCHES, columns)
 
@@ -182,7 +194,7 @@ def _crops_table(
         ids = np.unique(decided.reference_id[decided.gallery == number])
         new = np.array([i for i in ids.tolist() if (gallery.name, i) not in seen], np.int64)
         seen.update((gallery.name, i) for i in new.tolist())
-        crops = gallery.index.lookup(new, columns=["crop_png"])["crop_png"]
+        crops = gallery.stored.lookup(new, columns=["crop_png"])["crop_png"]
         n = len(new)
         columns = {"side": ["reference"] * n, "index": [gallery.name] * n, "reference_id": new, "crop_png": crops}
         found = artefacts.table_of(artefacts.CROPS.remove(4).append(artefacts.CROP_FIELD), columns)

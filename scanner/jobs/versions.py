@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
 
 from scanner._version import __version__
 
-_LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "onnxruntime", "insightface", "opencv-python", "pillow", "dlib-bin")
+_LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "onnxruntime", "insightface", "opencv-python", "pillow", "dlib-bin", "scipy",
+    "scikit-learn",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -19,3 +25,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def code_sha256() -> str:
+    """Return a hash of every source file of the scanner and of the index library: which code said what it said."""
+    total = hashlib.sha256()
+    for package in ("indexes", "scanner"):
+        root = Path(str(files(package)))
+        for path in sorted(root.rglob("*.py")):
+            total.update(path.relative_to(root.parent).as_posix().encode() + b"\0")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from indexes.atomic import write_text
+from scanner.report.evidence_view import read_evidence
 from scanner.report.histogram import best_score_figure
+from scanner.report.joint import read_joint
 from scanner.report.read import GROUPS_MAX, PAIRS_MAX, Run, read_run
 
 REASON_TEXT = {
@@ -56,7 +57,8 @@ def render(run: Run) -> str:
         run=run,
         s=run.summary,
         headline=headline(run),
-        evidence=run.summary.get("evidence"),
+        view=read_evidence(run.folder, threshold),
+        joint=read_joint(run.folder),
         figure=best_score_figure(run.best_scores, threshold),
         groups_max=GROUPS_MAX,
         pairs_max=PAIRS_MAX,
@@ -67,7 +69,7 @@ def render(run: Run) -> str:
 def headline(run: Run) -> str:
     """Return the run in one sentence that claims no more than was measured."""
     if run.summary.get("evidence") is not None:
-        return _identity_headline(run.summary["evidence"])
+        return str(run.summary["evidence"]["verdict"]["sentence"])
     found = run.summary["results"]
     expected = found["false_matches_expected"]
     if found["matches"] == 0:
@@ -81,29 +83,6 @@ def headline(run: Run) -> str:
     if expected is None:
         return start + "; how many would by chance is not known."
     return f"{start}; about {_expected(expected)} pairs are expected by chance alone."
-
-
-def _identity_headline(evidence: dict[str, Any]) -> str:
-    """The headline of a run with a null: what is said of identities, at which error rate."""
-    found, all_ = evidence["below_level"], _count(evidence["identities"])
-    if evidence["null_fit"]["differ"]:
-        return (
-            "Inconclusive: a classifier tells the candidates' pictures from those of the people known not to be in training "
-            f"(AUC {evidence['null_fit']['auc']:.2f}), so their scores cannot be compared."
-        )
-    rate = f"(false discovery rate {100 * evidence['level']:.0f} %)"
-    if found == 0 and evidence["fewest_nameable"] > 1:
-        return (
-            f"Undecided: with {_count(evidence['null_identities'])} people in the null, fewer than "
-            f"{_count(evidence['fewest_nameable'])} of {all_} candidate identities could not have been named, however close {rate}."
-        )
-    if found == 0:
-        return f"None of {all_} candidate identities is closer to the scanned faces than people known not to be in training {rate}."
-    verb = "is" if found == 1 else "are"
-    return (
-        f"{_count(found)} of {all_} candidate identities {verb} closer to the scanned faces than people known not to be in "
-        f"training {rate}."
-    )
 
 
 def _p(value: float) -> str:

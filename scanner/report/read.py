@@ -23,6 +23,9 @@ GROUPS_MAX = 120
 PAIRS_MAX = 6
 IDENTITIES_MAX = 10
 THUMBNAIL_PX = 96
+FLAG_TEXT = {
+    "same_bytes": "the same file", "near_copy": "near-copy of the photo", "hub": "hub", "low_quality": "low quality",
+}  # fmt: skip
 Rows = list[dict[str, Any]]
 CropKey = tuple[str, str | int]
 RUN_FORMAT, RUN_VERSION = "identity-leak-run", 1
@@ -37,7 +40,7 @@ class Pair:
     reference_uri: str
     score: float
     rank: int
-    same_bytes: bool
+    flags: tuple[str, ...]
     query_crop: str | None
     reference_crop: str | None
 
@@ -112,7 +115,7 @@ def _group(rows: Rows, crops: dict[CropKey, str]) -> Group:
     pairs = tuple(
         Pair(
             row["query_uri"], row["query_face"], row["reference_uri"], row["score"], row["rank"],
-            "same_bytes" in row["flags"],
+            tuple(FLAG_TEXT.get(flag, flag) for flag in row["flags"]),
             crops.get(("query", row["query_id"])), crops.get((row["index"], row["reference_id"])),
         )
         for row in rows[:PAIRS_MAX]

@@ -1,8 +1,9 @@
 """The whole road on a world whose truth is known: drawn people, planted leaks, strangers, broken files.
 
 Two candidate data sets are indexed.  The "generated" images hold new pictures of some of their people (leaks),
-copies of some of their very photos, and strangers.  A third set, of people who are in neither, gives the threshold and the null.  Afterwards
-what was found is held against what was planted.
+copies of some of their very photos, and strangers.  A third set, of people who are in neither, gives the threshold and
+the null.  Afterwards what was found is held against what was planted.  Then two trained generators, a leaking and an
+innocent one, are told apart by their samples (`world.two_generators`).
 """
 
 from __future__ import annotations
@@ -25,11 +26,20 @@ from scanner.images import encode_png
 from scanner.jobs.build import BuildOptions, build
 from scanner.jobs.folders import check_target, remove_folder, work_beside
 from scanner.jobs.options import FaceOptions, SourceOptions
-from scanner.jobs.scan import ScanOptions, ScanResult, scan
+from scanner.jobs.scan import ScanResult, scan
+from scanner.jobs.scan_options import ScanOptions
 from scanner.progress import Progress, Silent
 from scanner.world.draw import face_pixels
+from scanner.world.two_generators import Told, tell_apart
 
 FACES = FaceOptions(embedder="drawn", faces="aligned")
+GENERATORS_SEED = 909
+"""The world that the two shipped generators were trained on."""
+FIRST_PHOTO = 100
+"""Photos with lower numbers are those that the generators were trained on."""
+FIRST_OUTSIDER = 4000
+"""People with lower numbers are candidates, strangers, or in a generator's training set."""
+_NAME = "person-{:05d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,8 @@ class World:
     """How large the world is; every picture follows from `seed` and its numbers.
 
     Attributes:
-        seed: of the drawn people; 1 is what the embedder was trained on, 2 what it was tested on.
+        seed: of the drawn people; 1 is what the embedder was trained on, 2 what it was tested on, 909 what the two
+            generators were trained on: with another seed they are left out.
         people: identities in each of the two candidate sets, two photos each.
         strangers: generated images of people in no set.
         leaks: generated images that show candidates, in new pictures.
@@ -46,7 +57,7 @@ class World:
         fmr: false match rate that the threshold is set to.
     """
 
-    seed: int = 2026
+    seed: int = 909
     people: int = 350
     strangers: int = 240
     leaks: int = 36
@@ -61,6 +72,8 @@ class Outcome:
 
     `named` identities are closer than outsiders at a false discovery rate of 5 %, `named_rightly` of them were planted.
 
+    `generators` is what the scans of the two trained generators' samples say; empty for a world that is not theirs.
+
     `found` planted images are matched to the person they show; `missed` are not.  `false_images` match somebody whom
     they do not show; `false_pairs` are those matches, one by one.
     """
@@ -74,6 +87,7 @@ class Outcome:
     false_pairs_expected: float | None
     named: int
     named_rightly: int
+    generators: dict[str, Told]
 
 
 def run_demo(
@@ -82,7 +96,8 @@ def run_demo(
     """Draw the world, index its candidates, scan its generated images, and compare with the truth.
 
     Args:
-        out: folder to make: `world/` (pictures and truth.json), `indexes/`, `run/` (the report).
+        out: folder to make: `world/` (pictures and truth.json), `indexes/`, `run/` (the report), `run-leaking/`,
+            `run-innocent/`.
         world: how large.
         force: replace what is there.
         progress: where to report.
@@ -101,7 +116,7 @@ def run_demo(
     build(indexes / "set-a", str(pictures / "set-a"), faces=FACES, sources=by_folder, options=keep, progress=progress)
     build(indexes / "set-b", str(pictures / "set-b.tar"), faces=FACES, options=keep, progress=progress)
     outsiders = indexes / "outsiders"
-    build(outsiders, str(pictures / "outsiders.tar"), faces=FACES, progress=progress)
+    build(outsiders, str(pictures / "outsiders.tar"), faces=FACES, options=keep, progress=progress)
     result = scan(
         str(pictures / "generated"),
         against=[indexes / "set-a", indexes / "set-b"],
@@ -110,17 +125,21 @@ def run_demo(
         faces=FACES,
         progress=progress,
     )
-    outcome = compare(result, truth)
+    told: dict[str, Told] = {}
+    if world.seed == GENERATORS_SEED:
+        told = tell_apart(indexes / "set-a", outsiders, out, name_of=_NAME, progress=progress)
+    outcome = compare(result, truth, told)
     write_json(out / "outcome.json", asdict(outcome))
     return result, outcome
 
 
-def compare(result: ScanResult, truth: dict[str, str | None]) -> Outcome:
+def compare(result: ScanResult, truth: dict[str, str | None], told: dict[str, Told] | None = None) -> Outcome:
     """Hold a run against the truth.
 
     Args:
         result: the run.
         truth: for each generated file name the identity it shows, None for strangers and broken files.
+        told: what is said of the trained generators.
     """
     shown = {name: identity for name, identity in truth.items() if identity is not None}
     found: set[str] = set()
@@ -145,6 +164,7 @@ def compare(result: ScanResult, truth: dict[str, str | None]) -> Outcome:
         false_pairs_expected=result.summary["results"]["false_matches_expected"],
         named=len(named),
         named_rightly=len(named & set(shown.values())),
+        generators=told or {},
     )
 
 
@@ -160,8 +180,8 @@ def _draw(world: World, folder: Path, progress: Progress) -> dict[str, str | Non
             progress.advance(1)
     others = range(world.people, 2 * world.people)
     _write_tar(folder / "set-b.tar", _photos(world, others, 2), progress)
-    first = 4 * world.people
-    _write_tar(folder / "outsiders.tar", _photos(world, range(first, first + world.outsiders), 2), progress)
+    last = FIRST_OUTSIDER + world.outsiders
+    _write_tar(folder / "outsiders.tar", _photos(world, range(FIRST_OUTSIDER, last), 2), progress)
     truth: dict[str, str | None] = {}
     generated = folder / "generated"
     generated.mkdir()
@@ -191,7 +211,7 @@ def _generated(world: World) -> Iterator[tuple[NDArray[np.uint8], str | None]]:
 
 
 def _picture(world: World, number: int, photo: int) -> NDArray[np.uint8]:
-    return face_pixels(world.seed, number, photo)
+    return face_pixels(world.seed, number, FIRST_PHOTO + photo)
 
 
 def _compressed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -202,7 +222,7 @@ def _compressed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _name(number: int) -> str:
-    return f"person-{number:05d}"
+    return _NAME.format(number)
 
 
 def _photos(world: World, numbers: range, photos: int) -> Iterator[tuple[str, bytes, str]]:

@@ -24,7 +24,8 @@ from indexes import open_index
 from scanner.jobs import intake, join
 from scanner.jobs.build import BuildOptions, add, build
 from scanner.jobs.embed import embed
-from scanner.jobs.scan import ScanOptions, scan
+from scanner.jobs.scan import scan
+from scanner.jobs.scan_options import ScanOptions
 
 # Imported before the fork, so that no child pays for it; sessions are opened by the children.
 import scanner.embedders.onnx_network  # isort: skip

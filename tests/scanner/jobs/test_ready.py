@@ -17,7 +17,8 @@ from scanner.jobs.build import BuildOptions, build
 from scanner.jobs.calibrate import calibrate
 from scanner.jobs.embed import embed
 from scanner.jobs.parts import vectors_of
-from scanner.jobs.scan import ScanOptions, ScanResult, scan
+from scanner.jobs.scan import ScanResult, scan
+from scanner.jobs.scan_options import ScanOptions
 
 REFERENCES = photos_of(range(10), range(2))
 QUERIES = photos_of([2, 3, 4, 5, *range(20, 26)], [2])

@@ -41,7 +41,8 @@ from scanner.errors import (
 from scanner.images import decode_rgb
 from scanner.jobs.build import BuildOptions, build
 from scanner.jobs.options import FaceOptions
-from scanner.jobs.scan import ScanOptions, ScanResult, scan
+from scanner.jobs.scan import ScanResult, scan
+from scanner.jobs.scan_options import ScanOptions
 from scanner.world.draw import face_pixels
 
 REFERENCES = photos_of(range(10), range(2))
@@ -101,6 +102,7 @@ def test_matches_ranks_and_best_scores_are_those_of_all_pairs(
         "matches": int((scores >= THRESHOLD).sum()),
         "matched_queries": int((scores >= THRESHOLD).any(1).sum()),
         "same_bytes": 0,
+        "near_copies": 0,
         "matched_identities": len({row[3] for row in found_rows(result)}),
         "comparisons": 200,
         "false_matches_expected": None,
@@ -184,7 +186,7 @@ def test_the_same_scan_twice_and_with_other_workers_has_the_same_bytes(
 
     assert runs[0] == runs[1] == runs[2]
     assert sorted(runs[0]) == [
-        "crops.parquet", "matches.parquet", "queries.parquet", "rejects.parquet", "report.html", "run.json",
+        "crops.parquet", "matches.parquet", "policy.json", "queries.parquet", "rejects.parquet", "report.html", "run.json",
     ]  # fmt: skip
 
 
@@ -223,7 +225,7 @@ def test_no_crop_is_written_unless_asked_for(people_index: Path, generated_folde
     scan_here(tmp_path, generated_folder, people_index)
 
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
-        "matches.parquet", "queries.parquet", "rejects.parquet", "report.html", "run.json", "timing.json",
+        "matches.parquet", "policy.json", "queries.parquet", "rejects.parquet", "report.html", "run.json", "timing.json",
     ]  # fmt: skip
     assert b"data:image" not in (tmp_path / "run" / "report.html").read_bytes()
 
@@ -290,7 +292,8 @@ def test_a_calibration_set_without_identities_is_refused(
         ({}, "Say how close counts as a match: either --threshold T, or --fmr F --calibrate-on LABELLED."),
         (
             {"threshold": 0.4, "fmr": 1e-3},
-            "Say how close counts as a match: either --threshold T, or --fmr F --calibrate-on LABELLED.",
+            "Say how close counts as a match: either --threshold T, or --fmr F --calibrate-on LABELLED, or "
+            "--fpir F --calibrate-on LABELLED.",
         ),
         (
             {"fmr": 1e-3},

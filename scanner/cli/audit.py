@@ -1,0 +1,92 @@
+"""`scanner audit`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scanner.cli.options import quiet_value, talk_options, target_options
+from scanner.cli.talk import answer, say, talk
+from scanner.errors import UsageError
+
+EXIT_ALLOWED, EXIT_REFUSED = 0, 1
+
+
+@click.command("audit")
+@click.argument("toml", type=click.Path(), metavar="AUDIT.toml")
+@click.option("--out", type=click.Path(), metavar="AUDIT", help="Folder to make.")
+@click.option(
+    "--check", is_flag=True, help="Look at the file and its sources, say what the audit would cost, and stop."
+)
+@target_options
+@talk_options
+def command(toml: str, out: str | None, **given: Any) -> int:
+    """Attack generators with photos of people who were in training, and of others who were not.
+
+    AUDIT.toml names both, the generators' samples, and what a release tolerates (docs/guide.md, Audit).  The audit writes
+    a score an identity, how well each score tells members from non-members, and a page.  With a [gate] the exit code is
+    0 only when the gate passes, and 1 when it fails or cannot say.
+
+    \b
+    scanner audit AUDIT.toml --check
+    scanner audit AUDIT.toml --out audit
+    """
+    quiet = quiet_value(given)
+    if given["check"]:
+        return _check(Path(toml), quiet=quiet)
+    if out is None:
+        raise UsageError("Where to write is missing: --out AUDIT names the folder to make. --check needs none.")
+    from scanner.jobs.audit import audit
+
+    with talk(quiet=quiet) as progress:
+        result = audit(toml, out=out, resume=given["resume"], force=given["force"], progress=progress)
+    for generator in result.document["generators"]:
+        say(_line(generator), quiet=quiet)
+        if generator["gate"] is not None and len(result.document["generators"]) > 1:
+            say(f"  {generator['gate']['sentence']}", quiet=quiet)
+    say(f"{result.document['verdict']['sentence']}\nreport: {result.folder / 'report.html'}", quiet=quiet)
+    answer(
+        {
+            "audit": str(result.folder),
+            **result.document["verdict"],
+            "policy_sha256": result.document["policy_sha256"],
+            "generators": [_short(generator) for generator in result.document["generators"]],
+        }
+    )
+    return EXIT_ALLOWED if result.allows else EXIT_REFUSED
+
+
+def _check(toml: Path, *, quiet: bool) -> int:
+    from scanner.jobs.audit_check import estimate_audit
+    from scanner.jobs.audit_config import read_config
+
+    config = read_config(toml)
+    cost = estimate_audit(config, toml.parent)
+    say(cost.sentence(), quiet=quiet)
+    answer({**asdict(cost), "policy_sha256": config.sha256()})
+    return EXIT_ALLOWED
+
+
+def _line(generator: dict[str, Any]) -> str:
+    """Return the best score of a generator in one line."""
+    name, rates = max(generator["scores"].items(), key=lambda item: item[1]["auc"]["value"])
+    auc, hits = rates["auc"], rates["tpr_1"]
+    return (
+        f"{generator['name']}: {name} AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}), "
+        f"TPR {hits['value']:.2f} ({hits['low']:.2f} to {hits['high']:.2f}) at FPR 1 %; "
+        f"{generator['evidence']['below_level']} of {generator['people']['members']['identities']} members named"
+    )
+
+
+def _short(generator: dict[str, Any]) -> dict[str, Any]:
+    """Return what scripts ask for first."""
+    gate = generator["gate"]
+    return {
+        "name": generator["name"],
+        "auc": {name: rates["auc"]["value"] for name, rates in generator["scores"].items()},
+        "state": None if gate is None else gate["state"],
+        "leak_rate": None if gate is None else [gate["leak_low"], gate["leak_rate"], gate["leak_high"]],
+    }

@@ -1,0 +1,121 @@
+"""What stands about a run in its `run.json`, and in the `policy.json` that is written before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scanner import artefacts
+from scanner.errors import RunMismatch
+from scanner.evidence.guards import AUC_MAX
+from scanner.jobs.copies import CopyIndex
+from scanner.jobs.evidence_tables import NEAREST
+from scanner.jobs.intake import Intake
+from scanner.jobs.options import FaceOptions
+from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.versions import versions
+from scanner.search import Gallery
+from scanner.sources.location import clean_uri
+
+if TYPE_CHECKING:
+    from scanner.jobs.prepare import Prepared  # which writes the policy below
+
+RUN_FORMAT = "identity-leak-run"
+RUN_VERSION = 1
+
+
+def policy_of(
+    specs: Sequence[str],
+    galleries: Sequence[Gallery],
+    nulls: Sequence[Gallery],
+    copies: CopyIndex | None,
+    options: ScanOptions,
+    faces: FaceOptions,
+) -> dict[str, Any]:
+    """Return what is decided before the first image is read: by which rule, at which rates, against whom."""
+    rules = {"threshold": options.threshold, "fmr": options.fmr, "fpir": options.fpir}
+    (rule,) = (name for name, value in rules.items() if value is not None)
+    return {
+        "queries": [clean_uri(spec) for spec in specs],
+        "indexes": [{"name": g.name, "manifest_sha256": g.index.manifest_sha256} for g in galleries],
+        "nulls": [{"name": n.name, "manifest_sha256": n.index.manifest_sha256} for n in nulls],
+        "fingerprint": galleries[0].index.fingerprint,
+        "faces": {
+            "mode": faces.faces,
+            "select": faces.select,
+            "gates": asdict(faces.gates),
+            "landmarks": faces.landmarks,
+        },
+        "threshold": {"rule": rule, "value": rules[rule], "calibrate_on": options.calibrate_on},
+        "level": options.level,
+        "null_match": options.null_match,
+        "copies": None if copies is None else copies.account(),
+        "nearest": NEAREST,
+        "two_sample_auc_max": AUC_MAX,
+        "seed": options.seed,
+    }
+
+
+def account_of(
+    specs: Sequence[str], intake: Intake, scan: Prepared, options: ScanOptions, results: dict[str, Any]
+) -> dict[str, Any]:
+    """Say everything that a reader of the run must know; no clock, so equal runs have equal bytes."""
+    galleries, canaries, threshold = scan.galleries, scan.canaries, scan.threshold
+    pairs = results["queries"] * sum(gallery.index.rows for gallery in galleries)
+    return {
+        "format": RUN_FORMAT,
+        "format_version": RUN_VERSION,
+        "queries": [clean_uri(spec) for spec in specs],
+        "indexes": [
+            {
+                "name": gallery.name,
+                "rows": gallery.index.rows,
+                "fingerprint": gallery.index.fingerprint,
+                "manifest_sha256": gallery.stored.manifest_sha256,
+                "engine": gallery.engine.name,
+                "engine_reason": gallery.engine_reason,
+                "canaries": asdict(planted),
+            }
+            for gallery, planted in zip(galleries, canaries, strict=True)
+        ],
+        "road": intake.description,
+        "threshold": asdict(threshold),
+        "counts": asdict(intake.counts()),
+        "results": {
+            **results,
+            "comparisons": pairs,
+            "false_matches_expected": threshold.false_matches_expected(pairs),
+        },
+        "null_match": scan.matched,
+        "copies": None if scan.copies is None else scan.copies.account(),
+        "with_crops": options.with_crops,
+        "seed": options.seed,
+        "memory_bytes": options.memory_bytes,
+        "versions": versions(),
+    }
+
+
+def finished_summary(out: Path, specs: Sequence[str], against: Sequence[Path], options: ScanOptions) -> dict[str, Any]:
+    """Return the `run.json` of a run that has nothing left to do, unless it is visibly another one than was asked for."""
+    summary = artefacts.read_json(out / "run.json")
+    threshold = summary["threshold"]
+    differs = {
+        "queries": summary["queries"] != [clean_uri(spec) for spec in specs],
+        "indexes": [index["name"] for index in summary["indexes"]] != [path.resolve().name for path in against],
+        "threshold": options.threshold is not None and options.threshold != threshold["value"],
+        "calibrate_on": options.calibrate_on != threshold["calibrated_on"],
+        "null_match": options.null_match != (summary.get("null_match") is not None),
+        "level": (summary.get("evidence") or {}).get("level", options.level) != options.level,
+        "with_crops": options.with_crops != summary["with_crops"],
+        "null": [null["name"] for null in (summary.get("evidence") or {"nulls": []})["nulls"]]
+        != [Path(path).resolve().name for path in options.null],
+    }
+    changed = sorted(name for name, is_changed in differs.items() if is_changed)
+    if changed:
+        raise RunMismatch(
+            f"{out} is a finished run with other options: {', '.join(changed)} differ. "
+            "Choose another name, or pass --force to replace it."
+        )
+    return summary

@@ -1,0 +1,207 @@
+"""`scanner audit --check`: everything that can be known before the long work, and what that work would cost."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from indexes import open_index
+from indexes.errors import IndexesError
+from scanner.errors import EmbedderMismatch, ScannerError, UsageError
+from scanner.evidence.gate import members_at_least, share
+from scanner.jobs.audit_config import AuditConfig, place_of
+from scanner.jobs.options import open_road
+from scanner.jobs.ready import ReadyFaces, is_embeddings
+from scanner.pipeline import Road, embed_source
+from scanner.records import Item, Reject
+from scanner.sources import Source, open_embeddings
+
+SAMPLE_ITEMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an audit would read.
+
+    Attributes:
+        sources: entries of each source by its name in the file; None where that is not known cheaply.
+        images: those of them that must be embedded; None where one is not known.
+        images_per_s: measured just now on `SAMPLE_ITEMS` images; None when nothing must be embedded.
+        faces_s: predicted seconds of the embedding; None where not known.
+        members_at_least: member identities that a pass of the gate takes at the very least; None without a gate.
+        leak_rate_max: of the gate.
+    """
+
+    sources: dict[str, int | None]
+    images: int | None
+    images_per_s: float | None
+    faces_s: float | None
+    members_at_least: int | None
+    leak_rate_max: float | None
+
+    def sentence(self) -> str:
+        """Return the estimate for people."""
+        lines = [
+            f"{name}: {'an unknown number of' if entries is None else entries} entries"
+            for name, entries in self.sources.items()
+        ]
+        if self.images_per_s is None:
+            lines.append("all are embeddings: minutes at most")
+        else:
+            known = "not known" if self.faces_s is None else f"{self.faces_s:.0f} s"
+            lines.append(f"{self.images or 'an unknown number of'} images at {self.images_per_s:.1f} images/s: {known}")
+        if self.members_at_least is not None and self.leak_rate_max is not None:
+            lines.append(
+                f"the gate cannot pass at {share(self.leak_rate_max)} with fewer than {self.members_at_least} member identities"
+            )
+        return "\n".join(lines)
+
+
+def sources_of(config: AuditConfig) -> list[str]:
+    """Return every source of the file, each once, in the order in which they are read."""
+    named = [config.people.members, config.people.non_members]
+    if all(generator.members is not None for generator in config.generator):
+        named = named[1:]  # nobody asks for the members of [people]
+    for generator in config.generator:
+        named += [generator.samples, generator.members or "", generator.reference or "", generator.training or ""]
+    return [name for name in dict.fromkeys(named) if name]
+
+
+def check_sources(config: AuditConfig, folder: Path) -> dict[str, int | None]:
+    """Open every source and read every table of shares, without embedding anything.
+
+    Returns:
+        Entries of each source, where that is known cheaply.
+
+    Raises:
+        UsageError: lists everything that is not there, or is not what it should be, with its key.
+        EmbedderMismatch: ready embeddings or indexes are of two embedders.
+    """
+    counts: dict[str, int | None] = {}
+    made_by: dict[str, str] = {}
+    problems: list[str] = []
+    for name in sources_of(config):
+        try:
+            counts[name], fingerprint = _look(config, place_of(name, folder))
+            if fingerprint is not None:
+                made_by[fingerprint] = name
+        except (ScannerError, IndexesError, OSError) as error:
+            problems.append(f"{', '.join(_keys(config, name))}: {error}")
+    for number, generator in enumerate(config.generator):
+        if generator.shares is not None:
+            try:
+                read_shares(Path(place_of(generator.shares, folder)))
+            except UsageError as error:
+                problems.append(f"generator[{number + 1}].shares: {error}")
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise UsageError(f"The audit cannot be done:\n{listed}\nNothing was done. Mend the file or the sources.")
+    if len(made_by) > 1:
+        named = ", ".join(f"{name} with fingerprint {fingerprint}" for fingerprint, name in made_by.items())
+        raise EmbedderMismatch(
+            f"The sources were embedded by different embedders: {named}. Scores between them mean nothing: embed all sources "
+            "of an audit alike, or name pictures."
+        )
+    return counts
+
+
+def estimate_audit(config: AuditConfig, folder: Path) -> Cost:
+    """Check everything, embed a few images, and scale up; nothing is written."""
+    counts = check_sources(config, folder)
+    sources = config.sources()
+    pictures = [name for name in counts if not _is_vectors(config, place_of(name, folder))]
+    images_per_s, images = None, None
+    if pictures:
+        opened = open_road(config.faces(folder))
+        images_per_s = _speed(sources.open([place_of(pictures[0], folder)]), opened.road)
+        numbers = [counts[name] for name in pictures]
+        images = None if None in numbers else sum(number or 0 for number in numbers)
+    seconds = images / images_per_s if images is not None and images_per_s else None
+    policy = config.gate.policy() if config.gate else None
+    return Cost(
+        counts, images, images_per_s, seconds if pictures else 0.0,
+        members_at_least(policy) if policy else None, policy.leak_rate_max if policy else None,
+    )  # fmt: skip
+
+
+def read_shares(path: Path) -> dict[str, float]:
+    """Read a CSV with the columns identity and share.
+
+    Raises:
+        UsageError: not there, other columns, or a share that is no number of at least 0; names the line.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}. Name a CSV file with the columns identity and share."
+        ) from error
+    if not rows or not {"identity", "share"} <= set(rows[0]):
+        found = ", ".join(map(str, rows[0])) if rows else "no row"
+        raise UsageError(f"{path} has {found}; its columns must be identity and share, and each row one identity.")
+    shares: dict[str, float] = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            value = float(row["share"])
+        except (TypeError, ValueError):
+            value = -1.0
+        if not 0.0 <= value < float("inf") or not row["identity"] or row["identity"] in shares:
+            raise UsageError(
+                f"{path}, line {number}: {row['identity']!r}, {row['share']!r} is no identity of its own with a share of at "
+                "least 0. Write for instance: anna,0.05"
+            )
+        shares[row["identity"]] = value
+    return shares
+
+
+def _look(config: AuditConfig, place: str) -> tuple[int | None, str | None]:
+    """Return the number of entries, where it is known cheaply, and the embedder's fingerprint, where there are vectors."""
+    if (Path(place) / "manifest.json").is_file():
+        index = open_index(Path(place))
+        return index.rows, index.fingerprint
+    sources = config.sources()
+    if is_embeddings(place, sources):
+        ready = ReadyFaces(place, sources, embedded_by=config.embedder.embedded_by)
+        return open_embeddings(place).count(), ready.fingerprint
+    return sources.open([place]).count(), None
+
+
+def _is_vectors(config: AuditConfig, place: str) -> bool:
+    return (Path(place) / "manifest.json").is_file() or is_embeddings(place, config.sources())
+
+
+def _keys(config: AuditConfig, name: str) -> list[str]:
+    """Return the keys that name a source."""
+    keys = [f"people.{key}" for key in ("members", "non_members") if getattr(config.people, key) == name]
+    for number, generator in enumerate(config.generator):
+        fields = ("samples", "members", "reference", "training")
+        keys += [f"generator[{number + 1}].{key}" for key in fields if getattr(generator, key) == name]
+    return keys
+
+
+def _speed(source: Source, road: Road) -> float:
+    started = time.perf_counter()
+    seen = sum(shard.counts.entries for shard in embed_source(_Head(source), road))
+    return seen / max(time.perf_counter() - started, 1e-9)
+
+
+class _Head:
+    """The first entries of a source."""
+
+    def __init__(self, source: Source) -> None:
+        self.uri = source.uri
+        self._source = source
+
+    def describe(self) -> dict[str, str | int]:
+        return self._source.describe()
+
+    def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
+        return islice(self._source.entries(skip=skip), SAMPLE_ITEMS)
+
+    def count(self) -> int | None:
+        return SAMPLE_ITEMS

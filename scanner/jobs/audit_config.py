@@ -1,0 +1,234 @@
+"""`AUDIT.toml`: what an audit compares, how, and what the gate tolerates; read whole, with every problem at once.
+
+    [people]                        # the one section besides [[generator]] that must be there
+    members = "members.tar"
+    non_members = "others.tar"
+
+    [[generator]]
+    name = "glo-20"
+    samples = "samples.tar"
+
+Paths are relative to the file.  What is written here is fixed before anything is measured: its hash is in every result.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+
+from indexes.atomic import encode_json
+from scanner.errors import UsageError
+from scanner.evidence.gate import Policy
+from scanner.jobs.options import FaceOptions, SourceOptions
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+PathText = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AuditSection(_Section):
+    """`[audit]`: `seed` draws photos, folds and bootstraps; equal seeds give equal bytes."""
+
+    seed: int = Field(default=0, ge=0)
+
+
+class EmbedderSection(_Section):
+    """`[embedder]`: how pictures become vectors.
+
+    Attributes:
+        spec: as `--embedder`; left out, what is installed is taken.
+        faces: as `--faces`.
+        detector: an SCRFD file for faces = "detect"; left out, the pack's own.
+        device: "auto", "cpu" or "cuda".
+        embedded_by: your name for the embedder of ready embeddings that do not say it.
+        used_by_generator: true marks the result: an embedder that the generator was trained with says less.
+    """
+
+    spec: str | None = None
+    faces: Literal["detect", "aligned", "whole"] | None = None
+    detector: PathText | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    embedded_by: str | None = None
+    used_by_generator: bool = False
+
+
+class PeopleSection(_Section):
+    """`[people]`: whose membership is known; each a source of images, a file of ready embeddings or an index folder.
+
+    Attributes:
+        members: photos of identities in training, not the training photos themselves.
+        non_members: pictures of the same kind, of identities known not to be in training.
+        identity_from: as `--identity-from`.
+        photos: photos that everybody is seen through; identities with fewer are left out.  Left out, it is the number
+            that even the poorest identity has.
+    """
+
+    members: PathText
+    non_members: PathText
+    identity_from: Literal["labels", "folder", "name"] = "labels"
+    photos: PositiveInt | None = None
+
+
+class GeneratorSection(_Section):
+    """`[[generator]]`: one generator, or one state of it; several make the sweep.
+
+    Attributes:
+        name: what the result calls it.
+        samples: generated faces: a source of images, ready embeddings or an index folder.
+        members: members of this generator, where they are not those of `[people]`.
+        reference: samples of a generator that did not see the members (GAN-Leaks' calibration).
+        training: the training photos, for the baselines that compare with them.
+        shares: a CSV with the columns identity and share (of the training set): the dose of the dose-response.
+        identities: |Y_G|, number of identities in training; left out, the number of members.
+        step: how long it was trained, in any unit.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    samples: PathText
+    members: PathText | None = None
+    reference: PathText | None = None
+    training: PathText | None = None
+    shares: PathText | None = None
+    identities: PositiveInt | None = None
+    step: float | None = None
+
+
+class AttackSection(_Section):
+    """`[attack]`: `k` nearest samples that scores look at; `folds` of the learned attack, cut by identity."""
+
+    k: int = Field(default=5, ge=1, le=100)
+    folds: int = Field(default=5, ge=2, le=20)
+
+
+class SweepSection(_Section):
+    """`[sweep]`: sizes at which the attack is repeated: numbers of samples, and photos an identity."""
+
+    samples: tuple[PositiveInt, ...] = ()
+    photos: tuple[PositiveInt, ...] = ()
+
+
+class GateSection(_Section):
+    """`[gate]`: see `scanner.evidence.gate.Policy`; without the section the audit measures and does not judge."""
+
+    leak_rate_max: Share
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    fpr: float = Field(default=0.01, gt=0.0, le=0.5)
+    power_min: float = Field(default=0.8, gt=0.0, le=1.0)
+
+    def policy(self) -> Policy:
+        """Return it as the evidence layer wants it."""
+        return Policy(self.leak_rate_max, self.confidence, self.fpr, self.power_min)
+
+
+class AuditConfig(_Section):
+    """The whole file."""
+
+    audit: AuditSection = AuditSection()
+    embedder: EmbedderSection = EmbedderSection()
+    people: PeopleSection
+    generator: tuple[GeneratorSection, ...] = Field(min_length=1)
+    attack: AttackSection = AttackSection()
+    sweep: SweepSection = SweepSection()
+    gate: GateSection | None = None
+
+    @field_validator("generator")
+    @classmethod
+    def _one_name_each(cls, generators: tuple[GeneratorSection, ...]) -> tuple[GeneratorSection, ...]:
+        names = [generator.name for generator in generators]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two generators are called {', '.join(twice)}: give each a name of its own")
+        return generators
+
+    def document(self) -> dict[str, Any]:
+        """Return every key, as written or by default, as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def sha256(self) -> str:
+        """Return the hash of `document`."""
+        return hashlib.sha256(encode_json(self.document())).hexdigest()
+
+    def faces(self, folder: Path) -> FaceOptions:
+        """Return how pictures become vectors; a detector's path is relative to `folder`."""
+        chosen = self.embedder
+        detector = place_of(chosen.detector, folder) if chosen.detector else None
+        return FaceOptions(embedder=chosen.spec, faces=chosen.faces, detector=detector, device=chosen.device)
+
+    def sources(self) -> SourceOptions:
+        """Return how sources are read."""
+        return SourceOptions(identity_from=self.people.identity_from)
+
+
+def place_of(written: str, folder: Path) -> str:
+    """Return a path of the file as one that can be opened: URLs as they are, the rest relative to `folder`."""
+    return written if "://" in written else str(folder / Path(written).expanduser())
+
+
+def read_config(path: Path) -> AuditConfig:
+    """Read an AUDIT.toml.
+
+    Raises:
+        UsageError: not there, no TOML, or wrong; every problem is listed with its key and the nearest right name.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}. Name a file as described in docs/guide.md, Audit."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is no TOML: {error}. Texts stand in quotes, sections in brackets.") from error
+    try:
+        return AuditConfig.model_validate(document)
+    except ValidationError as error:
+        problems = [_sentence(problem) for problem in error.errors(include_url=False)]
+        many = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise UsageError(f"{path} has {many}:\n{listed}\nNothing was done. Mend the file and try again.") from error
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "audit": AuditSection,
+    "embedder": EmbedderSection,
+    "people": PeopleSection,
+    "generator": GeneratorSection,
+    "attack": AttackSection,
+    "sweep": SweepSection,
+    "gate": GateSection,
+}
+
+
+def _sentence(problem: Any) -> str:
+    """Return one of pydantic's problems as a line: key, what is wrong, what was probably meant."""
+    place = problem["loc"]
+    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        section = _MODELS.get(str(place[0])) if len(place) > 1 else AuditConfig
+        known = list((section or AuditConfig).model_fields)
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        return f"{key}: unknown key. " + (f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}.")
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    if place == ("generator",) and problem["type"] == "tuple_type":
+        return "generator: write it as [[generator]], once for each generator"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem.get("input")
+    got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
+    near = difflib.get_close_matches(str(value), _choices(problem), n=1)
+    return f"{key}: {message[0].lower()}{message[1:]}{got}" + (f". Did you mean {near[0]!r}?" if near else "")
+
+
+def _choices(problem: Any) -> list[str]:
+    """Return what could have stood there, if it is one of a few words."""
+    expected = (problem.get("ctx") or {}).get("expected", "")
+    return (
+        str(expected).replace(" or ", ", ").replace("'", "").split(", ") if problem["type"] == "literal_error" else []
+    )

@@ -1,0 +1,25 @@
+"""`crash_driver.py` for audits: people are ready embeddings, samples are drawn pictures in several shards.
+
+python audit_crash_driver.py audit SOURCES OUT STRIDE OFFSET
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import crash_driver
+
+# Imported before the fork, so that no child pays for it.
+from scanner.jobs.audit import audit
+
+
+def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
+    assert job == "audit"
+    audit(sources / "audit.toml", out=folder / "out", resume=resume)
+
+
+if __name__ == "__main__":
+    os.fsync = lambda _: None
+    crash_driver.operate = operate
+    crash_driver.main()
