@@ -20,17 +20,22 @@ from scanner._version import __version__
 if TYPE_CHECKING:
     from scanner.errors import ScannerError
     from scanner.faces.quality import Gates
+    from scanner.jobs.audit import audit
     from scanner.jobs.build import BuildOptions, BuildResult, add, build
     from scanner.jobs.calibrate import Calibration, calibrate
+    from scanner.jobs.check import CheckOptions, check
     from scanner.jobs.embed import EmbedResult, embed
     from scanner.jobs.options import FaceOptions, SourceOptions
     from scanner.jobs.scan import ScanResult, scan
     from scanner.jobs.scan_options import ScanOptions
+    from scanner.jobs.verify import verify
+    from scanner.jobs.witness import scan_with_witnesses
 
 __all__ = [
     "BuildOptions",
     "BuildResult",
     "Calibration",
+    "CheckOptions",
     "EmbedResult",
     "FaceOptions",
     "Gates",
@@ -40,16 +45,21 @@ __all__ = [
     "SourceOptions",
     "__version__",
     "add",
+    "audit",
     "build",
     "calibrate",
+    "check",
     "embed",
     "scan",
+    "scan_with_witnesses",
+    "verify",
 ]
 
 _HOMES = {
     "BuildOptions": "jobs.build",
     "BuildResult": "jobs.build",
     "Calibration": "jobs.calibrate",
+    "CheckOptions": "jobs.check",
     "EmbedResult": "jobs.embed",
     "FaceOptions": "jobs.options",
     "Gates": "faces.quality",
@@ -58,10 +68,14 @@ _HOMES = {
     "ScannerError": "errors",
     "SourceOptions": "jobs.options",
     "add": "jobs.build",
+    "audit": "jobs.audit",
     "build": "jobs.build",
     "calibrate": "jobs.calibrate",
+    "check": "jobs.check",
     "embed": "jobs.embed",
     "scan": "jobs.scan",
+    "scan_with_witnesses": "jobs.witness",
+    "verify": "jobs.verify",
 }
 
 

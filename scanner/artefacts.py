@@ -65,6 +65,7 @@ __all__ = [
 SCHEMA_VERSION: Final = 1
 _NAME_KEY: Final = b"identity_leak.schema"
 _VERSION_KEY: Final = b"identity_leak.version"
+_COLUMNS_KEY: Final = b"identity_leak.columns"
 FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
 ROW_GROUP_ROWS: Final = 8192
 PRIVATE: Final = 0o700
@@ -73,7 +74,11 @@ PRIVATE: Final = 0o700
 
 def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> pa.Schema:
     """Return `schema` with our name, version and the embedder's fingerprint in its metadata."""
-    stamp = {_NAME_KEY: name.encode(), _VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    stamp = {
+        _NAME_KEY: name.encode(),
+        _VERSION_KEY: str(SCHEMA_VERSION).encode(),
+        _COLUMNS_KEY: " ".join(schema.names).encode(),
+    }
     if fingerprint is not None:
         stamp[FINGERPRINT_KEY] = fingerprint.encode()
     return schema.with_metadata(stamp)
@@ -174,6 +179,10 @@ def open_artefact(path: Path, name: str) -> pq.ParquetFile:
             f"{path} is a {name} file of version {version}; this scanner reads up to {SCHEMA_VERSION}. "
             "Install the newer scanner that wrote it."
         )
+    # Pages have checksums, the footer has none: a column renamed by a flipped bit would be read as missing.
+    if _COLUMNS_KEY in stamp and stamp[_COLUMNS_KEY].decode(errors="replace").split(" ") != file.schema_arrow.names:
+        file.close()
+        raise ArtefactError(f"{path} is damaged: its columns are not those it says it has. Make it again.")
     return file
 
 

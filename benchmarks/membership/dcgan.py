@@ -33,7 +33,7 @@ class DcganPlan:
         average: share of the running average kept each step.
     """
 
-    passes: int = 50_000
+    passes: int = 100_000
     latent: int = 16
     widths: tuple[int, int, int] = (96, 64, 32)
     batch: int = 16

@@ -96,6 +96,10 @@ def measure(folder: Path, others: Labelled) -> dict[str, Any]:
     row["samples_from_real_auc"] = two_sample(made, trained, seed=0).auc
     sizes = cluster_sizes(lead_clusters(made, radius=RADIUS))
     shown = (trained @ made.T).max(1) >= RADIUS
+    row["photos_shown"], row["stranger_photos_shown"] = (
+        float(shown.mean()),
+        float(((far @ made.T).max(1) >= RADIUS).mean()),
+    )
     names, codes = np.unique(training.identities, return_inverse=True)
     row |= {"samples": len(made), "made_identities": sizes.clusters, "effective_identities": sizes.effective_n}
     row |= {"training_identities": len(names), "coverage": float(np.mean(np.bincount(codes, shown) > 0))}
@@ -155,6 +159,7 @@ COLUMNS = {
     "underfit: samples against real": "{samples_from_real_auc:.3f}",
     "identities made (effective)": "{made_identities} ({effective_identities:.0f}) of {samples}",
     "training identities shown": "{coverage:.2f} of {training_identities}",
+    "training photos shown (strangers')": "{photos_shown:.3f} ({stranger_photos_shown:.3f})",
 }
 
 

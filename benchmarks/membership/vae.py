@@ -29,9 +29,9 @@ class VaePlan:
         rate: peak learning rate.
     """
 
-    passes: int = 50_000
-    latent: int = 10
-    weight: float = 0.0025
+    passes: int = 60_000
+    latent: int = 8
+    weight: float = 0.001
     widths: tuple[int, int, int] = (128, 96, 48)
     batch: int = 32
     rate: float = 2e-3

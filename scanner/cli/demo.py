@@ -59,5 +59,11 @@ def command(out: str, people: int | None, seed: int | None, force: bool, **given
             f"  report          {told.report}",
             quiet=quiet,
         )
+    if outcome.generators:
+        say(
+            f"\ngo on with\n  scanner check {out}/world/set-a/person-00003 --run {out}/run-leaking\n"
+            f"  scanner audit {out}/world/audit/audit.toml --out {out}/audit\n  scanner report verify {out}/run-leaking",
+            quiet=quiet,
+        )
     answer({"out": out, "report": str(result.folder / "report.html"), **asdict(outcome)})
     return 0

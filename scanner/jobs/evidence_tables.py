@@ -36,7 +36,7 @@ COMPARED_MAX = 5000
 HUB = "hub"
 """Flag of a photo that is close to everything: its matches say less than others."""
 FEW = 500
-"""Sets smaller than this are found different only if a permutation test agrees (see `evidence.kind`)."""
+"""Candidates fewer than this differ from the null only if a permutation test agrees (see `evidence.kind`): the verdict hangs on it."""
 _BLOCK_ROWS = 4096
 
 
@@ -259,7 +259,7 @@ def _fits(
     }
     leaders = np.sort(np.unique(cluster, return_index=True)[1])[:COMPARED_MAX]
     if len(leaders) >= 2 * FOLDS:
-        domain = _told_apart(np.ascontiguousarray(vectors[leaders]), null_faces, seed)
+        domain = two_sample(np.ascontiguousarray(vectors[leaders]), null_faces, seed=seed)
         found["domain_fit"] = {**asdict(domain), "differ": domain.differ}
     return found
 

@@ -55,6 +55,7 @@ class Flags:
         near = near_copies(queries["crop_hash"], hashes)
         if self.copies:
             near |= self.copies.near(scores)
+        near &= np.array([not own for own in flags], np.bool_)  # the very same file is said already
         _add(flags, near, NEAR_COPY)
         _add(flags, np.array([key in self.hubs for key in zip(places, ids.tolist(), strict=True)]), HUB)
         _add(flags, _low_quality(queries["quality"].to_pylist()), LOW_QUALITY)

@@ -29,7 +29,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "index": ("manifest.json", "segments", "tombstones", "erasures", "intake", "lock"),
     "audit": ("unfinished", "audit.json", "scores.parquet", "report.html"),
-    "demo": ("world", "indexes", "run", "run-leaking", "run-innocent", "outcome.json"),
+    "demo": ("world", "indexes", "run", "run-leaking", "run-innocent", "audit", "outcome.json"),
 }
 """What lies at the top of each kind of folder, finished or not."""
 _OTHERS = re.compile(r"\.?codec\..*|witness-[0-9]+|\..*\.(tmp|gone|building)")

@@ -12,7 +12,6 @@ from scanner.errors import UsageError
 from scanner.jobs.account import policy_of
 from scanner.jobs.copies import CopyIndex, check_pictures, open_copies
 from scanner.jobs.domain_file import write_domain
-from scanner.jobs.evidence import policy_sha256
 from scanner.jobs.intake import Intake
 from scanner.jobs.match_account import describe
 from scanner.jobs.null_match import match_galleries
@@ -54,13 +53,9 @@ class Prepared:
 
     def plan(self, *, with_crops: bool) -> dict[str, Any]:
         """Return what a resumed job must find unchanged."""
-        return {
-            "policy_sha256": policy_sha256(self.policy),
-            "indexes": self.policy["indexes"],
-            "nulls": self.policy["nulls"],
-            "threshold": self.threshold.value,
-            "with_crops": with_crops,
-        }
+        threshold = {**self.policy["threshold"], "at": self.threshold.value}
+        rest = {name: value for name, value in self.policy.items() if name != "faces"}  # which the road says in full
+        return {**rest, "threshold": threshold, "with_crops": with_crops}
 
 
 def prepare(

@@ -9,12 +9,9 @@ innocent one, are told apart by their samples (`world.two_generators`).
 from __future__ import annotations
 
 import io
-import json
-import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +27,7 @@ from scanner.jobs.scan import ScanResult, scan
 from scanner.jobs.scan_options import ScanOptions
 from scanner.progress import Progress, Silent
 from scanner.world.draw import face_pixels
-from scanner.world.two_generators import Told, tell_apart
+from scanner.world.two_generators import MEMBERS, Told, tell_apart, write_audit, write_tar
 
 FACES = FaceOptions(embedder="drawn", faces="aligned")
 GENERATORS_SEED = 909
@@ -96,7 +93,7 @@ def run_demo(
     """Draw the world, index its candidates, scan its generated images, and compare with the truth.
 
     Args:
-        out: folder to make: `world/` (pictures and truth.json), `indexes/`, `run/` (the report), `run-leaking/`,
+        out: folder to make: `world/` (pictures, truth.json, audit/), `indexes/`, `run/` (the report), `run-leaking/`,
             `run-innocent/`.
         world: how large.
         force: replace what is there.
@@ -126,8 +123,9 @@ def run_demo(
         progress=progress,
     )
     told: dict[str, Told] = {}
-    if world.seed == GENERATORS_SEED:
-        told = tell_apart(indexes / "set-a", outsiders, out, name_of=_NAME, progress=progress)
+    if world.seed == GENERATORS_SEED and world.people >= MEMBERS:
+        write_audit(pictures, name_of=_NAME)
+        told = tell_apart(indexes / "set-a", outsiders, out, fmr=10 * world.fmr, name_of=_NAME, progress=progress)
     outcome = compare(result, truth, told)
     write_json(out / "outcome.json", asdict(outcome))
     return result, outcome
@@ -179,9 +177,9 @@ def _draw(world: World, folder: Path, progress: Progress) -> dict[str, str | Non
             (person / f"{photo}.png").write_bytes(encode_png(_picture(world, number, photo)))
             progress.advance(1)
     others = range(world.people, 2 * world.people)
-    _write_tar(folder / "set-b.tar", _photos(world, others, 2), progress)
+    write_tar(folder / "set-b.tar", _photos(world, others, 2), progress.advance)
     last = FIRST_OUTSIDER + world.outsiders
-    _write_tar(folder / "outsiders.tar", _photos(world, range(FIRST_OUTSIDER, last), 2), progress)
+    write_tar(folder / "outsiders.tar", _photos(world, range(FIRST_OUTSIDER, last), 2), progress.advance)
     truth: dict[str, str | None] = {}
     generated = folder / "generated"
     generated.mkdir()
@@ -229,18 +227,6 @@ def _photos(world: World, numbers: range, photos: int) -> Iterator[tuple[str, by
     for number in numbers:
         for photo in range(photos):
             yield f"{_name(number)}-{photo}", encode_png(_picture(world, number, photo)), _name(number)
-
-
-def _write_tar(path: Path, photos: Iterator[tuple[str, bytes, str]], progress: Progress) -> None:
-    """Write a WebDataset tar: NAME.png and NAME.json with the identity."""
-    with tarfile.open(path, "w") as tar:
-        for name, png, identity in photos:
-            label: dict[str, Any] = {"identity": identity}
-            for suffix, data in (("png", png), ("json", json.dumps(label).encode())):
-                member = tarfile.TarInfo(f"{name}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-            progress.advance(1)
 
 
 def _write_broken(folder: Path) -> dict[str, str | None]:

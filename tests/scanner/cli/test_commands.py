@@ -111,7 +111,7 @@ def test_scan_answers_with_what_all_pairs_give(
     assert (ran.code, matched) == (0, 2)
     assert found == {
         "run": str(out), "threshold": 0.5, "queries": 4, "matches": matches, "matched_queries": matched,
-        "same_bytes": 0, "matched_identities": people_found, "comparisons": 64, "false_matches_expected": None,
+        "same_bytes": 0, "near_copies": 0, "verdict": None, "matched_identities": people_found, "comparisons": 64, "false_matches_expected": None,
         "counts": {"entries": 4, "items": 4, "faces": 4, **NO_REASONS},
     }  # fmt: skip
     assert ran.err.splitlines()[-3:] == [

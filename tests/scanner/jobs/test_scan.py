@@ -289,7 +289,11 @@ def test_a_calibration_set_without_identities_is_refused(
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, "Say how close counts as a match: either --threshold T, or --fmr F --calibrate-on LABELLED."),
+        (
+            {},
+            "Say how close counts as a match: either --threshold T, or --fmr F --calibrate-on LABELLED, or "
+            "--fpir F --calibrate-on LABELLED.",
+        ),
         (
             {"threshold": 0.4, "fmr": 1e-3},
             "Say how close counts as a match: either --threshold T, or --fmr F --calibrate-on LABELLED, or "

@@ -9,10 +9,12 @@ import pytest
 
 from indexes import open_index
 from scanner.errors import UsageError
+from scanner.jobs.audit import audit
 from scanner.jobs.scan import ScanResult
+from scanner.jobs.verify import verify
 from scanner.world.demo import Outcome, World, compare, run_demo
 
-WORLD = World(people=20, strangers=12, leaks=6, copies=3, outsiders=110, fmr=1e-3)
+WORLD = World(people=24, strangers=12, leaks=6, copies=3, outsiders=110, fmr=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +74,33 @@ def test_each_candidate_set_holds_two_photos_a_person(demo: tuple[Path, ScanResu
     folder, _, _ = demo
 
     sets = [open_index(folder / "indexes" / name).column("identity").to_pylist() for name in ("set-a", "set-b")]
-    assert [len(names) for names in sets] == [40, 40]
-    assert [len(set(names)) for names in sets] == [20, 20]
+    assert [len(names) for names in sets] == [48, 48]
+    assert [len(set(names)) for names in sets] == [24, 24]
     assert set(sets[0]).isdisjoint(sets[1])
+
+
+def test_the_generator_that_memorised_is_told_from_the_one_that_did_not(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    folder, _, outcome = demo
+
+    leaking, innocent = outcome.generators["leaking"], outcome.generators["innocent"]
+    assert leaking.verdict == "named"
+    assert leaking.named_rightly >= 12
+    assert leaking.named - leaking.named_rightly <= 2
+    assert innocent.verdict in ("none", "undecided")
+    assert (innocent.named, innocent.named_rightly) == (0, 0)
+    assert verify(folder / "run-leaking").holds
+    assert verify(folder / "run-innocent").holds
+
+
+def test_the_audit_of_the_demo_fails_the_one_and_passes_the_other(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    folder, _, _ = demo
+
+    found = audit(folder / "world" / "audit" / "audit.toml", out=folder / "audit")
+
+    states = {one["name"]: one["gate"]["state"] for one in found.document["generators"]}
+    assert states["leaking"] == "fail"
+    assert states["innocent"] != "fail"
+    assert found.document["verdict"]["state"] == "fail"
 
 
 def test_the_truth_is_never_in_the_run(demo: tuple[Path, ScanResult, Outcome]) -> None:
@@ -100,7 +126,9 @@ def test_comparing_counts_images_and_pairs_apart(tmp_path: Path) -> None:
     schema = artefacts.stamped(artefacts.MATCHES, "matches")
     artefacts.write_tables(tmp_path / "matches.parquet", schema, [artefacts.table_of(schema, columns)])
     named = {"index": ["set"] * 3, "identity": ["p1", "p9", "p2"], "q_value": [0.01, 0.05, 0.06], "photos": [1] * 3}
-    named |= {name: [0.5] * 3 for name in ("best_score", "p_conformal", "p_value", "q_by", "q_conformal")}
+    names = ("best_score", "p_conformal", "p_value", "q_by", "q_conformal", "p_low", "p_high")
+    named |= {name: [0.5] * 3 for name in names}
+    named |= {"clusters": [1] * 3, "flags": pa.array([[]] * 3, pa.list_(pa.string()))}
     identities = artefacts.stamped(artefacts.IDENTITIES, "identities")
     artefacts.write_tables(tmp_path / "identities.parquet", identities, [artefacts.table_of(identities, named)])
     run = ScanResult(tmp_path, {"results": {"false_matches_expected": 0.5}, "evidence": {"level": 0.05}})
@@ -109,5 +137,5 @@ def test_comparing_counts_images_and_pairs_apart(tmp_path: Path) -> None:
 
     assert outcome == Outcome(
         planted=3, found=1, missed=2, strangers=2, false_images=3, false_pairs=4, false_pairs_expected=0.5,
-        named=2, named_rightly=1,
+        named=2, named_rightly=1, generators={},
     )  # fmt: skip

@@ -1,0 +1,262 @@
+"""How often does the audit accuse a generator that memorised nobody, and how often does it see one that did?
+
+    python benchmarks/membership/innocent.py BED --seeds 100      # BED was made by bed.py; about 20 minutes of one core
+
+Each seed is one audit (`scanner.jobs.audit_results.measure`) with samples, members and non-members drawn anew: samples
+from a pool that the trained generator drew under another seed than the bed's, people from pools larger than an audit,
+so that the luck of who was asked varies as well.  Only the people that a generator was trained on stay what they are.
+Pools are drawn and embedded once, into BED/pools.
+
+Flagged, each counted by itself: some member is named (q <= 0.05), the gate fails, or the lower end of a score's 95 %
+interval of the AUC is above a half (2.5 % of innocent audits by chance).  Shares have Clopper-Pearson intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+import tomllib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.machine import describe_machine
+from benchmarks.membership.audits import GATE, HEAD
+from benchmarks.membership.decoder import load_generator
+from benchmarks.membership.faces import CROWD, HELD_OUT_PHOTOS, MEMBERS, NON_MEMBERS, Crowd, person_name
+from benchmarks.membership.quick import embed, embed_people, read_pictures
+from scanner.evidence.baselines import TABLE
+from scanner.evidence.calibration import proportion_interval
+from scanner.jobs.audit_config import AuditConfig
+from scanner.jobs.audit_look import Input
+from scanner.jobs.audit_people import sort_people
+from scanner.jobs.audit_results import measure
+from scanner.jobs.audit_sources import Faces
+
+Vectors = NDArray[np.float32]
+POOL_SEED = 20_000
+"""The bed's own samples are of seed 0."""
+SAMPLES = 800
+NON_MEMBERS_EACH = 1_000
+"""An audit's non-members: from 1000 on a tail is fitted to the null, which is what could name somebody wrongly."""
+STRANGERS = (Crowd(NON_MEMBERS, 800, HELD_OUT_PHOTOS), Crowd(NON_MEMBERS + 800, 1_200, HELD_OUT_PHOTOS))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One generator's audits.
+
+    Attributes:
+        name: its folder in the bed.
+        memorises: the truth.
+        asked: the pool that members are drawn from.
+        members: how many an audit asks for.
+    """
+
+    name: str
+    memorises: bool
+    asked: tuple[Crowd, ...]
+    members: int
+
+
+_TRAINED = Crowd(CROWD, 400, HELD_OUT_PHOTOS)
+PLANS = (
+    Plan("shrunk", False, (_TRAINED, Crowd(CROWD + 400, 600, HELD_OUT_PHOTOS)), 200),
+    Plan("underfit", False, (_TRAINED,), 200),
+    Plan("shifted", False, (Crowd(MEMBERS, 200, HELD_OUT_PHOTOS), Crowd(MEMBERS + 200, 400, HELD_OUT_PHOTOS)), 200),
+    Plan("glo-20", True, (Crowd(MEMBERS, 20, HELD_OUT_PHOTOS),), 20),
+    Plan("glo-50", True, (Crowd(MEMBERS, 50, HELD_OUT_PHOTOS),), 50),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """People with their photos, (people, photos, d) float32, and their names."""
+
+    vectors: Vectors
+    names: tuple[str, ...]
+
+    def draw(self, people: int, rng: np.random.Generator) -> Faces:
+        """Return the photos of some people, drawn without putting back."""
+        chosen = np.sort(rng.permutation(len(self.names))[:people])
+        photos = self.vectors.shape[1]
+        names = [self.names[row] for row in chosen for _ in range(photos)]
+        return faces_of(self.vectors[chosen].reshape(-1, self.vectors.shape[2]), names)
+
+
+def faces_of(vectors: Vectors, names: Sequence[str | None] | None = None) -> Faces:
+    """Return vectors as the audit takes them; nothing is marked, for no photo here was trained on or put out."""
+    labels = tuple(names) if names is not None else (None,) * len(vectors)
+    return Faces(np.ascontiguousarray(vectors), labels, ((),) * len(vectors), "drawn", {})
+
+
+def people_pool(bed: Path, crowds: Sequence[Crowd]) -> Pool:
+    """Draw and embed people, or read them where that was done before."""
+    parts, names = [], []
+    for crowd in crowds:
+        path = bed / "pools" / f"people-{crowd.first}-{crowd.people}-{len(crowd.photos)}.npy"
+        if not path.exists():
+            _save(path, embed_people(crowd, bed / "faces"))
+        parts.append(np.load(path, allow_pickle=False))
+        names += [person_name(number) for number in crowd.numbers]
+    return Pool(np.concatenate(parts), tuple(names))
+
+
+def sample_pool(bed: Path, name: str, size: int) -> Vectors:
+    """Draw and embed (size, d) samples of a generator, or read them where that was done before."""
+    weights = bed / name / "generator.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    path = bed / "pools" / f"samples-{name}-{size}-{digest}.npy"
+    if not path.exists():
+        _save(path, embed(load_generator(weights).sample(size, POOL_SEED)))
+    return np.asarray(np.load(path, allow_pickle=False), np.float32)
+
+
+def _save(path: Path, vectors: Vectors) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    with partial.open("wb") as file:
+        np.save(file, vectors, allow_pickle=False)
+    partial.replace(path)
+
+
+def one_audit(
+    plan: Plan, asked: Pool, strangers: Pool, samples: Vectors, reference: Faces, *, seed: int
+) -> dict[str, Any]:
+    """Draw samples and people, audit, and return what the audit says."""
+    rng = np.random.default_rng([seed, zlib.crc32(plan.name.encode())])
+    made = faces_of(samples[np.sort(rng.permutation(len(samples))[:SAMPLES])])
+    members, others = asked.draw(plan.members, rng), strangers.draw(NON_MEMBERS_EACH, rng)
+    people = sort_people(members, others, used=[], photos=None, seed=seed, what=plan.name)
+    text = HEAD.format(members="members", non_members="non_members") + GATE
+    generator = {"name": plan.name, "samples": "samples", "reference": "reference"}
+    config = AuditConfig.model_validate(tomllib.loads(text) | {"audit": {"seed": seed}, "generator": [generator]})
+    document, _ = measure(config.generator[0], Input(people, made, reference, None, {}), config)
+    gate, evidence = document["gate"], document["evidence"]
+    return {
+        "named": evidence["below_level"],
+        "named_by": evidence["below_level_by"],
+        "tail_fitted": not evidence["tail_refused"],
+        "gate": gate["state"],
+        "leak_rate": [gate["leak_low"], gate["leak_rate"], gate["leak_high"]],
+        "guard_fired": document["guard"]["differ"],
+        "auc": {name: score["auc"] for name, score in document["scores"].items()},
+        "sets": {row["name"]: row["p_value"] for row in document["sets"]["rows"] if row["p_value"] is not None},
+    }
+
+
+def summarise(plan: Plan, rounds: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Count in how many audits each verdict flags the generator."""
+    named = [r["named"] > 0 for r in rounds]
+    failed = [r["gate"] == "fail" for r in rounds]
+    areas = {name: [r["auc"][name] for r in rounds] for name in TABLE}
+    return {
+        "name": plan.name,
+        "memorises": plan.memorises,
+        "members": plan.members,
+        "asked_pool": sum(crowd.people for crowd in plan.asked),
+        "audits": len(rounds),
+        "seconds_each": round(seconds / len(rounds), 2),
+        "named": _share(named),
+        "named_by": _share([r["named_by"] > 0 for r in rounds]),
+        "people_named": sum(r["named"] for r in rounds),
+        "gate_fails": _share(failed),
+        "gate_passes": _share([r["gate"] == "pass" for r in rounds]),
+        "named_or_fails": _share([a or b for a, b in zip(named, failed, strict=True)]),
+        "guard_fired": _share([r["guard_fired"] for r in rounds]),
+        "tail_fitted": _share([r["tail_fitted"] for r in rounds]),
+        "auc_above_half": {name: _share([a["low"] > 0.5 for a in found]) for name, found in areas.items()},
+        "auc_below_half": {name: _share([a["high"] < 0.5 for a in found]) for name, found in areas.items()},
+        "auc_mean": {name: float(np.mean([a["value"] for a in found])) for name, found in areas.items()},
+        "auc_sd": {name: float(np.std([a["value"] for a in found])) for name, found in areas.items()},
+        "set_p_below_5pc": {name: _share([r["sets"][name] < 0.05 for r in rounds]) for name in rounds[0]["sets"]},
+    }
+
+
+def _share(flags: Sequence[bool]) -> dict[str, float]:
+    hits, trials = sum(flags), len(flags)
+    low, high = proportion_interval(hits, trials)
+    return {"hits": hits, "trials": trials, "low": low, "high": high}
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """Return the report as a page."""
+    rows = report["generators"]
+    lines = [
+        "# How often the audit flags a generator", "",
+        f"Each audit: {SAMPLES} samples of a pool of {report['pool']}, {NON_MEMBERS_EACH} non-members of {report['strangers']}, 4 photos a "
+        "person, reference of the bed, gate as in `audits.py`. Shares in per cent with 95 % Clopper-Pearson intervals.", "",
+        "| generator | memorises | members of pool | audits | somebody named, q <= 0.05 | people named | gate fails | gate passes | "
+        "named or fails | guard fired | s an audit |", "|---" * 11 + "|",
+    ]  # fmt: skip
+    for row in rows:
+        cells = [_percent(row[key]) for key in ("gate_fails", "gate_passes", "named_or_fails", "guard_fired")]
+        lines.append(
+            f"| {row['name']} | {'yes' if row['memorises'] else 'no'} | {row['members']} of {row['asked_pool']} | {row['audits']} | "
+            f"{_percent(row['named'])} | {row['people_named']} | {' | '.join(cells)} | {row['seconds_each']:.1f} |"
+        )
+    for key, title in (
+        ("auc_above_half", "Lower end of the AUC's interval above a half (innocent: 2.5 % by chance)"),
+        ("auc_below_half", "Upper end below a half (innocent: 2.5 % by chance)"),
+    ):
+        lines += ["", f"## {title}", "", "| generator | " + " | ".join(TABLE) + " |", "|---" * (len(TABLE) + 1) + "|"]
+        lines += [f"| {row['name']} | " + " | ".join(_percent(row[key][name]) for name in TABLE) + " |" for row in rows]
+    lines += ["", "## Mean AUC (standard deviation over audits)", "", "| generator | " + " | ".join(TABLE) + " |",
+              "|---" * (len(TABLE) + 1) + "|"]  # fmt: skip
+    for row in rows:
+        cells = [f"{row['auc_mean'][name]:.3f} ({row['auc_sd'][name]:.3f})" for name in TABLE]
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    sets = list(rows[0]["set_p_below_5pc"])
+    lines += ["", "## Measures of the whole set, p < 0.05 (baselines; without the training photos)", "",
+              "| generator | " + " | ".join(sets) + " |", "|---" * (len(sets) + 1) + "|"]  # fmt: skip
+    lines += [
+        f"| {row['name']} | " + " | ".join(_percent(row["set_p_below_5pc"][name]) for name in sets) + " |"
+        for row in rows
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _percent(of: dict[str, float]) -> str:
+    share = 100 * of["hits"] / of["trials"]
+    return f"{share:.0f} ({100 * of['low']:.1f} to {100 * of['high']:.1f})"
+
+
+def main() -> None:
+    """Run all audits and write the two result files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bed", type=Path)
+    parser.add_argument("--seeds", type=int, default=100, help="audits of each innocent generator")
+    parser.add_argument("--memorising", type=int, default=30, help="audits of each memorising generator")
+    parser.add_argument("--pool", type=int, default=6_000, help="samples that those of an audit are drawn from")
+    parser.add_argument("--only", nargs="*", choices=[plan.name for plan in PLANS])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    strangers = people_pool(args.bed, STRANGERS)
+    reference = faces_of(embed(read_pictures(args.bed / "reference" / "samples.tar")))
+    rows = []
+    for plan in [plan for plan in PLANS if args.only is None or plan.name in args.only]:
+        asked, samples = people_pool(args.bed, plan.asked), sample_pool(args.bed, plan.name, args.pool)
+        began = time.monotonic()
+        count = args.memorising if plan.memorises else args.seeds
+        rounds = [one_audit(plan, asked, strangers, samples, reference, seed=seed) for seed in range(count)]
+        rows.append(summarise(plan, rounds, time.monotonic() - began))
+        print(plan.name, json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    report = {"machine": describe_machine(), "pool": args.pool, "strangers": len(strangers.names), "generators": rows}
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "membership_innocent.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    (args.out / "membership_innocent.md").write_text(to_markdown(report))
+    print(to_markdown(report))
+
+
+if __name__ == "__main__":
+    main()
