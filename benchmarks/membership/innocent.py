@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
-from benchmarks.membership.audits import GATE, HEAD
+from benchmarks.membership.audits import GATE, HEAD, STRANGERS
 from benchmarks.membership.decoder import load_generator
-from benchmarks.membership.faces import CROWD, HELD_OUT_PHOTOS, MEMBERS, NON_MEMBERS, Crowd, person_name
+from benchmarks.membership.faces import CROWD, HELD_OUT_PHOTOS, MEMBERS, Crowd, person_name
 from benchmarks.membership.quick import embed, embed_people, read_pictures
 from scanner.evidence.baselines import TABLE
 from scanner.evidence.calibration import proportion_interval
@@ -48,7 +48,6 @@ POOL_SEED = 20_000
 SAMPLES = 800
 NON_MEMBERS_EACH = 1_000
 """An audit's non-members: from 1000 on a tail is fitted to the null, which is what could name somebody wrongly."""
-STRANGERS = (Crowd(NON_MEMBERS, 800, HELD_OUT_PHOTOS), Crowd(NON_MEMBERS + 800, 1_200, HELD_OUT_PHOTOS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +234,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bed", type=Path)
     parser.add_argument("--seeds", type=int, default=100, help="audits of each innocent generator")
-    parser.add_argument("--memorising", type=int, default=30, help="audits of each memorising generator")
-    parser.add_argument("--pool", type=int, default=6_000, help="samples that those of an audit are drawn from")
+    parser.add_argument("--memorising", type=int, default=50, help="audits of each memorising generator")
+    parser.add_argument("--pool", type=int, default=8_000, help="samples that those of an audit are drawn from")
     parser.add_argument("--only", nargs="*", choices=[plan.name for plan in PLANS])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()

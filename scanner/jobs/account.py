@@ -1,61 +1,22 @@
-"""What stands about a run in its `run.json`, and in the `policy.json` that is written before it."""
+"""What stands about a run in its `run.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scanner import artefacts
 from scanner.errors import RunMismatch
-from scanner.evidence.guards import AUC_MAX
-from scanner.jobs.copies import CopyIndex
-from scanner.jobs.evidence_tables import NEAREST
 from scanner.jobs.intake import Intake
-from scanner.jobs.options import FaceOptions
+from scanner.jobs.prepare import Prepared
 from scanner.jobs.scan_options import ScanOptions
 from scanner.jobs.versions import versions
-from scanner.search import Gallery
 from scanner.sources.location import clean_uri
-
-if TYPE_CHECKING:
-    from scanner.jobs.prepare import Prepared  # which writes the policy below
 
 RUN_FORMAT = "identity-leak-run"
 RUN_VERSION = 1
-
-
-def policy_of(
-    specs: Sequence[str],
-    galleries: Sequence[Gallery],
-    nulls: Sequence[Gallery],
-    copies: CopyIndex | None,
-    options: ScanOptions,
-    faces: FaceOptions,
-) -> dict[str, Any]:
-    """Return what is decided before the first image is read: by which rule, at which rates, against whom."""
-    rules = {"threshold": options.threshold, "fmr": options.fmr, "fpir": options.fpir}
-    (rule,) = (name for name, value in rules.items() if value is not None)
-    return {
-        "queries": [clean_uri(spec) for spec in specs],
-        "indexes": [{"name": g.name, "manifest_sha256": g.index.manifest_sha256} for g in galleries],
-        "nulls": [{"name": n.name, "manifest_sha256": n.index.manifest_sha256} for n in nulls],
-        "fingerprint": galleries[0].index.fingerprint,
-        "faces": {
-            "mode": faces.faces,
-            "select": faces.select,
-            "gates": asdict(faces.gates),
-            "landmarks": faces.landmarks,
-        },
-        "threshold": {"rule": rule, "value": rules[rule], "calibrate_on": options.calibrate_on},
-        "level": options.level,
-        "null_match": options.null_match,
-        "copies": None if copies is None else copies.account(),
-        "nearest": NEAREST,
-        "two_sample_auc_max": AUC_MAX,
-        "seed": options.seed,
-    }
 
 
 def account_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from scanner.jobs.evidence_tables import Scanned, write_evidence_tables
 from scanner.jobs.intake import Intake
 from scanner.jobs.join import JoinParts, blocks
 from scanner.jobs.parts import vectors_of
+from scanner.jobs.policy import policy_sha256
 from scanner.jobs.statement import Statement, state
 from scanner.jobs.versions import code_sha256, versions
 from scanner.progress import Progress
@@ -35,11 +35,6 @@ class Evidence:
 
     statement: Statement
     fits: dict[str, Any]
-
-
-def policy_sha256(policy: Mapping[str, Any]) -> str:
-    """Return the hash of a policy, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
 
 
 def weigh(

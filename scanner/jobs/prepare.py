@@ -9,7 +9,6 @@ from typing import Any
 
 from scanner.decision import Threshold
 from scanner.errors import UsageError
-from scanner.jobs.account import policy_of
 from scanner.jobs.copies import CopyIndex, check_pictures, open_copies
 from scanner.jobs.domain_file import write_domain
 from scanner.jobs.intake import Intake
@@ -17,6 +16,7 @@ from scanner.jobs.match_account import describe
 from scanner.jobs.null_match import match_galleries
 from scanner.jobs.nulls import open_nulls
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, like_index, open_road
+from scanner.jobs.policy import policy_of
 from scanner.jobs.query_domain import measure_domain
 from scanner.jobs.ready import is_embeddings
 from scanner.jobs.scan_options import ScanOptions

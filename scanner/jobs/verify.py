@@ -25,9 +25,10 @@ from scanner.errors import ScannerError, UsageError
 from scanner.evidence.clusters import lead_clusters
 from scanner.evidence.guards import TwoSample
 from scanner.jobs.compare import column_differences, differences_of, table_differences
-from scanner.jobs.evidence import file_sha256, identities_table, policy_sha256, query_columns
+from scanner.jobs.evidence import file_sha256, identities_table, query_columns
 from scanner.jobs.flags import SAME_BYTES
 from scanner.jobs.parts import vectors_of
+from scanner.jobs.policy import policy_sha256
 from scanner.jobs.statement import Statement, state
 from scanner.jobs.versions import code_sha256
 from scanner.records import Counts

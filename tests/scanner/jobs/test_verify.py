@@ -198,7 +198,7 @@ def test_a_changed_policy_is_found(run: Path):
 
 
 def test_a_changed_policy_with_its_hash_mended_is_found_where_the_run_shows_it(run: Path):
-    from scanner.jobs.evidence import policy_sha256
+    from scanner.jobs.policy import policy_sha256
 
     edit(run, "policy.json", lambda d: (d.update(seed=9), d["threshold"].update(value=0.5)))
     policy = json.loads((run / "policy.json").read_text())
