@@ -124,7 +124,7 @@ def audit_all(bed: Path) -> dict[str, Any]:
         if found["dose"] is not None:
             row["often"] = often(found, table)
             row["often"]["hits"] = hits(bed / found["name"], row["often"]["identity"], found["samples"]["radius"])
-        rows.append(row | {"against": {rate: against(row, rate) for rate in ("auc", "tpr_1")}})
+        rows.append(row | {"against": {rate: against(row, rate) for rate in RATES}})
     return {"machine": describe_machine(), "seconds": round(seconds, 1), "sentence": result.document["verdict"]["sentence"],
             "policy_sha256": result.document["policy_sha256"], "rows": rows}  # fmt: skip
 
@@ -183,7 +183,7 @@ def to_markdown(report: dict[str, Any]) -> str:
                   "| generator | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]  # fmt: skip
         for row in rows:
             lines.append(f"| {row['name']} | " + " | ".join(_cell(row["scores"][n][rate]) for n in names) + " |")
-    lines += _set_lines(rows) + _against_lines(rows) + _often_lines(rows) + _target_lines(rows)
+    lines += _set_lines(rows) + _seen_lines(rows) + _against_lines(rows) + _often_lines(rows) + _target_lines(rows)
     return "\n".join([*lines, ""])
 
 
@@ -207,13 +207,46 @@ def _against_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
              "there every score should be at chance.", "",
              "| generator | rate | ours | baseline | more by | in members | best_match more by | learned more by |",
              "|---" * 8 + "|"]  # fmt: skip
+    below = []
     for row in (row for row in rows if row["memorises"]):
         for rate, of in row["against"].items():
-            many = f"{of['more'] * row['gate']['members']:+.1f}" if rate == "tpr_1" else ""
+            people = f"{of['more'] * row['gate']['members']:+.0f}" if rate != "auc" else ""
             lines.append(
                 f"| {row['name']} | {RATES[rate]} | {of['ours']} {of['value']:.3f} | {of['baseline']} {of['its_value']:.3f} | "
-                f"{of['more']:+.3f} | {many} | {of['each']['best_match']:+.3f} | {of['each']['learned']:+.3f} |"
+                f"{of['more']:+.3f} | {people} | {of['each']['best_match']:+.3f} | {of['each']['learned']:+.3f} |"
             )
+            if of["more"] < 0:
+                ours, theirs = (row["scores"][of[side]][rate] for side in ("ours", "baseline"))
+                apart = ours["high"] < theirs["low"]
+                why = (
+                    "the intervals lie apart"
+                    if apart
+                    else "chance can do that: each value lies in the other's interval"
+                )
+                below.append(
+                    f"- {row['name']}, {RATES[rate]}: {-of['more']:.3f} below {of['baseline']} ({people} members); {why}."
+                )
+    return [*lines, "", "Rows in which a baseline is above our best:", "", *(below or ["- none"])]
+
+
+def _seen_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Count the rows in which each measure says that something was memorised."""
+    says = {
+        f"{name}: AUC above a half": [row["scores"][name]["auc"]["low"] > 0.5 for row in rows]
+        for name in (*OURS, *BASELINES)
+    }
+    says["somebody named"] = [row["evidence"]["below_level"] > 0 for row in rows]
+    says["gate fails"] = [row["gate"]["state"] == "fail" for row in rows]
+    for place, found in enumerate(rows[0]["sets"]["rows"]):
+        if found["p_value"] is not None:
+            says[f"{found['name']}: p < {LEVEL}"] = [row["sets"]["rows"][place]["p_value"] < LEVEL for row in rows]
+    lines = ["", "## In how many rows each measure speaks of memorisation", "", "| measure | memorising | innocent | which innocent |",
+             "|---" * 4 + "|"]  # fmt: skip
+    guilty = sum(row["memorises"] for row in rows)
+    for name, flags in says.items():
+        right = sum(flag for flag, row in zip(flags, rows, strict=True) if row["memorises"])
+        wrong = [row["name"] for flag, row in zip(flags, rows, strict=True) if flag and not row["memorises"]]
+        lines.append(f"| {name} | {right} of {guilty} | {len(wrong)} of {len(rows) - guilty} | {', '.join(wrong)} |")
     return lines
 
 
@@ -249,13 +282,6 @@ def _target_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         found = "found" if row["often"]["q_value"] < LEVEL else "not found"
         lines.append(
             f"- {row['name']}: the over-represented identity is {found} at q < {LEVEL} (q = {row['often']['q_value']:.2g})."
-        )
-    for row in (row for row in rows if not row["memorises"]):
-        above = [n for n in (*OURS, *BASELINES) if row["scores"][n]["auc"]["low"] > 0.5]
-        sets = [s["name"] for s in row["sets"]["rows"] if s["p_value"] is not None and s["p_value"] < LEVEL]
-        lines.append(
-            f"- {row['name']}: gate {row['gate']['state']}, {row['evidence']['below_level']} named; AUC above a half: "
-            f"{', '.join(above) or 'no score'}; set measures with p < {LEVEL}: {', '.join(sets) or 'none'}."
         )
     return lines
 

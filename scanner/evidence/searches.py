@@ -68,7 +68,7 @@ def weigh_searches(
     null_best: NDArray[np.float32],
     cluster: NDArray[np.int32],
     *,
-    blocks: int = 1,
+    blocks: float = 1.0,
     seed: int,
     winners: Winners | None = None,
 ) -> SearchEvidence:
@@ -77,7 +77,7 @@ def weigh_searches(
     `p_value` and `q_value` take one random sample of each cluster as the null, so it has as many values as there are
     independent trials.  They hold when the best null score of one sample is like the best candidate score of
     another that leaks nobody: so the galleries have as many people, in pictures of one kind, and no hub sits in one of
-    them.  A candidate gallery of `blocks` times as many people as the null has is that many searches (Bonferroni).
+    them.  A candidate gallery of `blocks` times as many references as the null search has is that many searches (Bonferroni).
 
     The paired contest without `winners`: the size of a search is |candidate_best - null_best|, that of a cluster the
     largest of its samples', and clusters are counted.  It holds when no person is among the best of many clusters: a hub
@@ -89,7 +89,8 @@ def weigh_searches(
         candidate_best: (n,) each sample's best score over the candidate gallery.
         null_best: (n,) its best score over the null gallery.
         cluster: (n,) codes of generated identities, any integers.
-        blocks: number of people among the candidates over that among the null, rounded up.
+        blocks: references among the candidates over those that the null search has, at least 1.  If these were drawn by lot
+            from as many, the best of all lies among them with chance 1 / blocks, so a p-value is that many times larger.
         seed: draws the sample that stands for its cluster in the null.
         winners: who won, when it is known.
     """
@@ -146,7 +147,7 @@ def _paired(
     candidate_best: NDArray[np.float32],
     null_best: NDArray[np.float32],
     codes: NDArray[np.int64],
-    blocks: int,
+    blocks: float,
     winners: Winners | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return p- and q-values of the contest between the galleries.
@@ -191,7 +192,7 @@ def _contest_p(
 
 
 def _contest_q(
-    won: NDArray[np.bool_], size: NDArray[np.float64], blocks: int, at: NDArray[np.float64]
+    won: NDArray[np.bool_], size: NDArray[np.float64], blocks: float, at: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return knockoff+ q-values of calling every unit that won with a size of at least `at`.
 

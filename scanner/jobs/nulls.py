@@ -69,24 +69,25 @@ def match_sizes(galleries: Sequence[Gallery], nulls: Sequence[Gallery], *, seed:
 
     A larger gallery has a better best match by chance alone, and so has one with more people in as many photos.  So
     equally many identities are drawn on both sides, those with most photos are paired with those with most photos, and
-    of each pair the smaller number of photos is kept.
+    of each pair the smaller number of photos is kept, drawn by lot.
     """
     sides = [_photos_by_identity(side) for side in (galleries, nulls)]
     people = min(len(side) for side in sides)
     chosen = []
     for number, side in enumerate(sides):
         rng = np.random.default_rng([seed, number, 0x517E])
-        drawn = [sorted(side)[i] for i in rng.permutation(len(side))[:people].tolist()]
+        names = sorted(side)
+        drawn = [names[i] for i in rng.permutation(len(names))[:people].tolist()]
         chosen.append(sorted(drawn, key=lambda name, of=side: (-len(of[name]), name)))  # type: ignore[misc]
     kept: list[list[tuple[tuple[str, str], list[tuple[int, int]]]]] = [[], []]
-    total = 0
+    total, lot = 0, np.random.default_rng([seed, 0x107])
     for left, right in zip(*chosen, strict=True):
         photos = min(len(sides[0][left]), len(sides[1][right]))
         if total and total + photos > MATCHED_MAX:
             break
         total += photos
-        kept[0].append((left, sides[0][left][:photos]))
-        kept[1].append((right, sides[1][right][:photos]))
+        kept[0].append((left, _some(sides[0][left], photos, lot)))
+        kept[1].append((right, _some(sides[1][right], photos, lot)))
     return _gather(galleries, kept[0]), _gather(nulls, kept[1])
 
 
@@ -98,6 +99,13 @@ def _photos_by_identity(galleries: Sequence[Gallery]) -> dict[tuple[str, str], l
             if name is not None:
                 photos.setdefault((gallery.name, name), []).append((number, place))
     return photos
+
+
+def _some(photos: list[tuple[int, int]], number: int, lot: np.random.Generator) -> list[tuple[int, int]]:
+    """Return so many of the photos, drawn by lot, in order."""
+    if number == len(photos):
+        return photos
+    return [photos[i] for i in np.sort(lot.permutation(len(photos))[:number]).tolist()]
 
 
 def _gather(galleries: Sequence[Gallery], kept: Sequence[tuple[tuple[str, str], list[tuple[int, int]]]]) -> Matched:

@@ -85,7 +85,8 @@ def state(folder: Path, policy: Mapping[str, Any], fits: Mapping[str, Any]) -> S
     )  # fmt: skip
     document: dict[str, Any] = {
         "identities": _identities(found, level),
-        "searches": _searches(searches, paired, blocks, int(fits["matched_photos"]), level),
+        "searches": _searches(searches, paired, blocks, int(fits["matched_photos"]), level)
+        | {"people_below_level_paired": len(np.unique(codes["candidate"][paired.q_paired <= level]))},
         "clusters": {"samples": len(cluster), **asdict(cluster_sizes(cluster))},
         "population": asdict(population),
         "rates": _rates(columns, sides),
@@ -102,9 +103,9 @@ def state(folder: Path, policy: Mapping[str, Any], fits: Mapping[str, Any]) -> S
 
 def _weigh_both(
     columns: Mapping[str, NDArray[Any]], codes: Mapping[str, NDArray[np.int64]], fits: Mapping[str, Any], seed: int
-) -> tuple[SearchEvidence, SearchEvidence, int]:
+) -> tuple[SearchEvidence, SearchEvidence, float]:
     """Return p-values of searches among all candidates, and the paired ones among equally many of both sides."""
-    blocks = -(-int(fits["candidate_references"]) // int(fits["matched_photos"]))
+    blocks = max(1.0, int(fits["candidate_references"]) / int(fits["matched_photos"]))
     null, cluster = columns["null_score"], columns["cluster"]
     searches = weigh_searches(columns["best_score"], null, cluster, blocks=blocks, seed=seed)
     winners = Winners(codes["candidate"], codes["null"], columns["usual"])
@@ -162,7 +163,9 @@ def _identities(found: IdentityEvidence, level: float) -> dict[str, Any]:
     }
 
 
-def _searches(found: SearchEvidence, paired: SearchEvidence, blocks: int, matched: int, level: float) -> dict[str, Any]:
+def _searches(
+    found: SearchEvidence, paired: SearchEvidence, blocks: float, matched: int, level: float
+) -> dict[str, Any]:
     return {
         "searches": len(found.p_value),
         "clusters": found.clusters,
