@@ -35,6 +35,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.membership.audits import GATE, STRANGERS
 from benchmarks.membership.decoder import load_generator
 from benchmarks.membership.faces import CROWD, HELD_OUT_PHOTOS, MEMBERS, Crowd, person_name
+from benchmarks.membership.pages import innocent_page
 from benchmarks.membership.quick import embed, embed_people, read_pictures
 from scanner.evidence.attack_model import learned_scores, neighbourhood_features
 from scanner.evidence.baselines import TABLE, min_match, tail_scores
@@ -233,48 +234,6 @@ def _share(flags: Sequence[bool]) -> dict[str, float]:
     return {"hits": hits, "trials": trials, "low": low, "high": high}
 
 
-def to_markdown(report: dict[str, Any]) -> str:
-    """Return the report as a page."""
-    rows = report["generators"]
-    lines = [
-        "# How often the audit flags a generator", "",
-        f"Each audit: {SAMPLES} samples of a pool of {report['pool']}, {NON_MEMBERS_EACH} non-members of {report['strangers']}, 4 photos a "
-        "person, reference of the bed, gate as in `audits.py`. Shares in per cent with 95 % Clopper-Pearson intervals.", "",
-        "| generator | memorises | members of pool | audits | somebody named, q <= 0.05 | people named | gate fails | gate passes | "
-        "named or fails | guard fired | s an audit |", "|---" * 11 + "|",
-    ]  # fmt: skip
-    for row in rows:
-        cells = [_percent(row[key]) for key in ("gate_fails", "gate_passes", "named_or_fails", "guard_fired")]
-        lines.append(
-            f"| {row['name']} | {'yes' if row['memorises'] else 'no'} | {row['members']} of {row['asked_pool']} | {row['audits']} | "
-            f"{_percent(row['named'])} | {row['people_named']} | {' | '.join(cells)} | {row['seconds_each']:.1f} |"
-        )
-    for key, title in (
-        ("auc_above_half", "Lower end of the AUC's interval above a half (innocent: 2.5 % by chance)"),
-        ("auc_below_half", "Upper end below a half (innocent: 2.5 % by chance)"),
-    ):
-        lines += ["", f"## {title}", "", "| generator | " + " | ".join(TABLE) + " |", "|---" * (len(TABLE) + 1) + "|"]
-        lines += [f"| {row['name']} | " + " | ".join(_percent(row[key][name]) for name in TABLE) + " |" for row in rows]
-    lines += ["", "## Mean AUC (standard deviation over audits)", "", "| generator | " + " | ".join(TABLE) + " |",
-              "|---" * (len(TABLE) + 1) + "|"]  # fmt: skip
-    for row in rows:
-        cells = [f"{row['auc_mean'][name]:.3f} ({row['auc_sd'][name]:.3f})" for name in TABLE]
-        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
-    sets = list(rows[0]["set_p_below_5pc"])
-    lines += ["", "## Measures of the whole set, p < 0.05 (baselines; without the training photos)", "",
-              "| generator | " + " | ".join(sets) + " |", "|---" * (len(sets) + 1) + "|"]  # fmt: skip
-    lines += [
-        f"| {row['name']} | " + " | ".join(_percent(row["set_p_below_5pc"][name]) for name in sets) + " |"
-        for row in rows
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _percent(of: dict[str, float]) -> str:
-    share = 100 * of["hits"] / of["trials"]
-    return f"{share:.0f} ({100 * of['low']:.1f} to {100 * of['high']:.1f})"
-
-
 def main() -> None:
     """Run all audits and write the two result files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -303,13 +262,15 @@ def main() -> None:
         )
         report = {
             "machine": describe_machine(),
+            "samples": SAMPLES,
             "pool": args.pool,
+            "non_members": NON_MEMBERS_EACH,
             "strangers": len(strangers.names),
             "generators": rows,
         }
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "membership_innocent.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
-        (args.out / "membership_innocent.md").write_text(to_markdown(report))
+        (args.out / "membership_innocent.md").write_text(innocent_page(report))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-TAIL_SHARE = 0.1
+TAIL_SHARES = (0.1, 0.05, 0.025)
+"""Upper shares of the null that a tail is tried on, the largest first."""
 TAIL_MIN = 100
 """Fewest exceedances that a tail is fitted to."""
 FIT_LEVEL = 0.01
@@ -63,21 +64,37 @@ class Tail:
 
 
 def fit_tail(null: NDArray[np.floating]) -> Tail:
-    """Fit the upper tenth of the null by maximum likelihood and check the fit.
+    """Fit the upper tenth of the null by maximum likelihood and check the fit; where it fails, look further out.
 
     The tail is never taken to be lighter than an exponential one: a fitted negative shape puts an end to the null, and
-    beyond it every score would be certain.  Measured on faces, that named strangers (benchmarks/LOG.md).
+    beyond it every score would be certain.  Measured on faces, that named strangers (benchmarks/LOG.md).  Far enough out
+    every tail is a generalised Pareto one, so the largest of `TAIL_SHARES` that fits is taken (thresholds by ordered
+    goodness-of-fit tests, Bader, Yan & Zhang 2018), as long as `TAIL_MIN` values lie in it.
 
     Args:
         null: (n,) statistics of null identities.
     """
     ordered = np.sort(np.asarray(null, np.float64))
-    count = int(len(ordered) * TAIL_SHARE)
+    first: Tail | None = None
+    for share in TAIL_SHARES:
+        tail = _fit_share(ordered, share)
+        if not tail.refused:
+            return tail
+        first = first or tail
+    assert first is not None
+    return first
+
+
+def _fit_share(ordered: NDArray[np.float64], share: float) -> Tail:
+    """Fit the upper `share` of ordered values."""
+    count = int(len(ordered) * share)
     if count < TAIL_MIN:
-        why = f"{count} null identities lie in the upper tenth, {TAIL_MIN} are needed to fit a tail"
+        why = f"{count} null values lie in the upper {100 * share:g} %, {TAIL_MIN} are needed to fit a tail"
         return Tail(np.inf, 0.0, 0.0, 1.0, 0.0, why)
     start = float(ordered[-count - 1])
     over = ordered[-count:] - start
+    if len(np.unique(over)) * 2 < count:
+        return Tail(np.inf, 0.0, 0.0, 1.0, 0.0, f"most of the upper {100 * share:g} % are ties")
     shape, _, scale = stats.genpareto.fit(over, floc=0.0)
     if shape < 0.0:
         shape, scale = 0.0, float(over.mean())
