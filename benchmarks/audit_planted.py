@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from machine import describe_machine
 from numpy.typing import NDArray
 
-from scanner.jobs.audit import audit
+from scanner.audit.audit import audit
 
 SHARES = (0.0, 0.05, 0.2, 0.5)
 NULLS = ("equal", "large")

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from scanner._version import __version__
 
 if TYPE_CHECKING:
+    from scanner.audit.audit import audit
     from scanner.errors import ScannerError
     from scanner.faces.quality import Gates
-    from scanner.jobs.audit import audit
     from scanner.jobs.build import BuildOptions, BuildResult, add, build
     from scanner.jobs.calibrate import Calibration, calibrate
     from scanner.jobs.check import CheckOptions, check
@@ -68,7 +68,7 @@ _HOMES = {
     "ScannerError": "errors",
     "SourceOptions": "jobs.options",
     "add": "jobs.build",
-    "audit": "jobs.audit",
+    "audit": "audit.audit",
     "build": "jobs.build",
     "calibrate": "jobs.calibrate",
     "check": "jobs.check",

@@ -23,7 +23,7 @@ from benchmarks.membership.faces import HELD_OUT_PHOTOS, NON_MEMBERS, Crowd, dra
 from benchmarks.membership.pages import BASELINES, OURS, RATES, SIZES, audit_page
 from benchmarks.membership.quick import embed, read_labelled, read_pictures
 from benchmarks.membership.tars import write_photos
-from scanner.jobs.audit import audit
+from scanner.audit.audit import audit
 
 HEAD = """\
 [audit]

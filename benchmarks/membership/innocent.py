@@ -37,6 +37,10 @@ from benchmarks.membership.decoder import load_generator
 from benchmarks.membership.faces import CROWD, HELD_OUT_PHOTOS, MEMBERS, Crowd, person_name
 from benchmarks.membership.pages import innocent_page
 from benchmarks.membership.quick import embed, embed_people, read_pictures
+from scanner.audit.look import look_all, look_through, radii_of
+from scanner.audit.people import plant, sort_people
+from scanner.audit.results import LEVEL, guard_sentence
+from scanner.audit.sources import Faces
 from scanner.evidence.attack_model import learned_scores, neighbourhood_features
 from scanner.evidence.baselines import TABLE, min_match, tail_scores
 from scanner.evidence.calibration import proportion_interval
@@ -46,10 +50,6 @@ from scanner.evidence.guards import two_sample
 from scanner.evidence.identities import weigh_identities
 from scanner.evidence.membership import join_photos, membership_scores
 from scanner.evidence.roc import auc
-from scanner.jobs.audit_look import look_all, look_through, radii_of
-from scanner.jobs.audit_people import plant, sort_people
-from scanner.jobs.audit_results import LEVEL, guard_sentence
-from scanner.jobs.audit_sources import Faces
 
 Vectors = NDArray[np.float32]
 POOL_SEED = 20_000
@@ -142,7 +142,7 @@ def _save(path: Path, vectors: Vectors) -> None:
 def one_audit(
     plan: Plan, asked: Pool, strangers: Pool, samples: Vectors, reference: Vectors, *, seed: int
 ) -> dict[str, Any]:
-    """Draw samples and people, and return what `scanner.jobs.audit_results.measure` says of them, part by part."""
+    """Draw samples and people, and return what `scanner.audit.results.measure` says of them, part by part."""
     rng = np.random.default_rng([seed, zlib.crc32(plan.name.encode())])
     made = np.ascontiguousarray(samples[np.sort(rng.permutation(len(samples))[:SAMPLES])])
     members, others = asked.draw(plan.members, rng), strangers.draw(NON_MEMBERS_EACH, rng)

@@ -77,7 +77,8 @@ def _against_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = _head("Our best score against the better of min_match and privet", *columns, note=note)
     below = []
     for row in (row for row in rows if row["memorises"]):
-        for rate, of in row["against"].items():
+        for rate in RATES:
+            of = row["against"][rate]
             people = f"{of['more'] * row['gate']['members']:+.0f}" if rate != "auc" else ""
             lines.append(
                 f"| {row['name']} | {RATES[rate]} | {of['ours']} {of['value']:.3f} | {of['baseline']} {of['its_value']:.3f} | "

@@ -39,7 +39,7 @@ def command(toml: str, out: str | None, **given: Any) -> int:
         return _check(Path(toml), quiet=quiet)
     if out is None:
         raise UsageError("Where to write is missing: --out AUDIT names the folder to make. --check needs none.")
-    from scanner.jobs.audit import audit
+    from scanner.audit.audit import audit
 
     with talk(quiet=quiet) as progress:
         result = audit(toml, out=out, resume=given["resume"], force=given["force"], progress=progress)
@@ -60,8 +60,8 @@ def command(toml: str, out: str | None, **given: Any) -> int:
 
 
 def _check(toml: Path, *, quiet: bool) -> int:
-    from scanner.jobs.audit_check import estimate_audit
-    from scanner.jobs.audit_config import read_config
+    from scanner.audit.check import estimate_audit
+    from scanner.audit.config import read_config
 
     config = read_config(toml)
     cost = estimate_audit(config, toml.parent)

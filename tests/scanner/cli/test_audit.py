@@ -11,8 +11,8 @@ import pytest
 from audit_world import make_world
 from drawn_people import photos_of, write_people, write_tar
 
+from scanner.audit.check import read_shares
 from scanner.errors import UsageError
-from scanner.jobs.audit_check import read_shares
 
 
 @pytest.fixture(scope="module")

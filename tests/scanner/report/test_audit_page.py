@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "jobs"))
 from audit_world import make_world
 
 from scanner import artefacts
-from scanner.jobs.audit import AuditResult, audit
+from scanner.audit.audit import AuditResult, audit
 from scanner.report.audit_figures import growth_figure
 from scanner.report.audit_page import render
 

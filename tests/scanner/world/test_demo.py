@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from indexes import open_index
+from scanner.audit.audit import audit
 from scanner.errors import UsageError
-from scanner.jobs.audit import audit
 from scanner.jobs.scan import ScanResult
 from scanner.jobs.verify import verify
 from scanner.world.demo import Outcome, World, compare, run_demo

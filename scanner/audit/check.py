@@ -11,9 +11,9 @@ from pathlib import Path
 
 from indexes import open_index
 from indexes.errors import IndexesError
+from scanner.audit.config import AuditConfig, place_of
 from scanner.errors import EmbedderMismatch, ScannerError, UsageError
 from scanner.evidence.gate import members_at_least, share
-from scanner.jobs.audit_config import AuditConfig, place_of
 from scanner.jobs.options import open_road
 from scanner.jobs.ready import ReadyFaces, is_embeddings
 from scanner.pipeline import Road, embed_source

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.audit.look import Input, Looked, look_all, look_through
 from scanner.evidence.membership import join_photos, photo_scores
 from scanner.evidence.neighbours import Neighbours
 from scanner.evidence.roc import auc, tpr_at_fpr
-from scanner.jobs.audit_look import Input, Looked, look_all, look_through
 
 SWEPT = ("best_match", "mean_of_k")
 """The scores that need nothing besides the samples, so that sizes are all that differs."""

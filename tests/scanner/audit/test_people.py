@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from audit_world import draw_people, photos_of
 
+from scanner.audit.people import Side, plant, sort_people
+from scanner.audit.sources import Faces
 from scanner.errors import CalibrationError
-from scanner.jobs.audit_people import Side, plant, sort_people
-from scanner.jobs.audit_sources import Faces
 
 RNG = np.random.default_rng(0)
 

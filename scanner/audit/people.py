@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.audit.sources import Faces
 from scanner.errors import CalibrationError
 from scanner.evidence.identities import NULL_MIN
-from scanner.jobs.audit_sources import Faces
 
 MEMBERS_MIN = 20
 """Fewest member identities that an audit says anything about."""

@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexes import open_index
+from scanner.audit.config import AuditConfig, place_of
 from scanner.errors import EmbedderMismatch
-from scanner.jobs.audit_config import AuditConfig, place_of
 from scanner.jobs.intake import take_in
 from scanner.jobs.options import OpenedRoad, open_road
 from scanner.jobs.parts import vectors_of

@@ -64,6 +64,7 @@ folds = 2
 def test_a_killed_audit_resumed_equals_one_that_was_not_killed(sources: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(DRIVER), "audit", str(sources), str(tmp_path), str(STRIDE), str(3 % STRIDE)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(DRIVER.parent.parent / "jobs")  # where crash_driver.py lies
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment, check=False)
 

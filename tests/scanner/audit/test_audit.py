@@ -13,10 +13,10 @@ from drawn_people import files_of, write_tar
 from scipy import stats
 
 from scanner import artefacts
+from scanner.audit.audit import AuditResult, audit
+from scanner.audit.config import read_config
 from scanner.errors import CalibrationError, EmbedderMismatch, RunMismatch, UsageError
 from scanner.evidence.calibration import proportion_interval
-from scanner.jobs.audit import AuditResult, audit
-from scanner.jobs.audit_config import read_config
 
 
 @pytest.fixture(scope="module")
@@ -347,7 +347,7 @@ def test_an_unfinished_audit_is_not_resumed_with_another_policy(
 ):
     path = one_generator(toml, tmp_path / "w")
     with monkeypatch.context() as patch:
-        patch.setattr("scanner.jobs.audit.measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("scanner.audit.audit.measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             audit(path, out=tmp_path / "out")
     path.write_text(path.read_text().replace("leak_rate_max = 0.2", "leak_rate_max = 0.9"))

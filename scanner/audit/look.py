@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.audit.people import People
+from scanner.audit.sources import Faces
 from scanner.errors import NothingScanned
 from scanner.evidence.neighbours import Neighbours, concatenate
-from scanner.jobs.audit_people import People
-from scanner.jobs.audit_sources import Faces
 from scanner.search import neighbours_of
 
 CANARIES = 8

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scanner.jobs.audit_verdict import verdict_of
+from scanner.audit.verdict import verdict_of
 
 
 def entry(name: str, state: str | None = None, *, named: int = 0, nameable: int = 1, **power: Any) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from scanner.audit.config import place_of, read_config
 from scanner.errors import UsageError
 from scanner.evidence.gate import Policy
-from scanner.jobs.audit_config import place_of, read_config
 
 SMALL = """
 [people]

@@ -11,7 +11,7 @@ from pathlib import Path
 import crash_driver
 
 # Imported before the fork, so that no child pays for it.
-from scanner.jobs.audit import audit
+from scanner.audit.audit import audit
 
 
 def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:

@@ -17,14 +17,14 @@ import pyarrow as pa
 
 from indexes.atomic import write_json
 from scanner import artefacts
+from scanner.audit.check import check_sources, read_shares, sources_of
+from scanner.audit.config import AuditConfig, GeneratorSection, place_of, read_config
+from scanner.audit.look import Input
+from scanner.audit.people import sort_people
+from scanner.audit.results import measure
+from scanner.audit.sources import Reader
+from scanner.audit.verdict import verdict_of
 from scanner.errors import RunMismatch
-from scanner.jobs.audit_check import check_sources, read_shares, sources_of
-from scanner.jobs.audit_config import AuditConfig, GeneratorSection, place_of, read_config
-from scanner.jobs.audit_look import Input
-from scanner.jobs.audit_people import sort_people
-from scanner.jobs.audit_results import measure
-from scanner.jobs.audit_sources import Reader
-from scanner.jobs.audit_verdict import verdict_of
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
 from scanner.jobs.parts import begin_work
 from scanner.jobs.versions import versions
@@ -69,7 +69,7 @@ def audit(
     """Carry out an audit and write its folder.
 
     Args:
-        toml: the AUDIT.toml, see `scanner.jobs.audit_config`.
+        toml: the AUDIT.toml, see `scanner.audit.config`.
         out: the folder to make.
         resume: finish the audit that was interrupted in `out`.
         force: replace what is in `out`.

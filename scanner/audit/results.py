@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.audit.config import AuditConfig, GeneratorSection
+from scanner.audit.look import Input, Looked, check_canaries, look_all, look_through, radii_of
+from scanner.audit.people import People, Side, plant
+from scanner.audit.sweeps import over_photos, over_samples
 from scanner.errors import CalibrationError
 from scanner.evidence.baselines import score_table
 from scanner.evidence.calibration import operating_point
@@ -21,10 +25,6 @@ from scanner.evidence.guards import TwoSample, two_sample
 from scanner.evidence.identities import IdentityEvidence, weigh_identities
 from scanner.evidence.power import power_of
 from scanner.evidence.roc import auc, tpr_at_fpr
-from scanner.jobs.audit_config import AuditConfig, GeneratorSection
-from scanner.jobs.audit_look import Input, Looked, check_canaries, look_all, look_through, radii_of
-from scanner.jobs.audit_people import People, Side, plant
-from scanner.jobs.audit_sweeps import over_photos, over_samples
 from scanner.search import count_pairs
 
 FPRS = (0.01, 0.001)

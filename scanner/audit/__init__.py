@@ -1,0 +1,1 @@
+"""Identity membership attacks on generators, and the release gate: what `scanner audit` does."""

@@ -1,0 +1,10 @@
+"""Drawn people and the audit's small world come from ../jobs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# With --import-mode=importlib test modules do not see their folder.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "jobs"))
