@@ -72,7 +72,7 @@ def label(person: int) -> str:
 
 
 def nearest(left: NDArray[np.float32], right: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return each left row's best score among the right ones, and whose it is."""
+    """Return each left row's best score among the right ones, and the row that has it."""
     scores = (left.astype(np.float64) @ right.T.astype(np.float64)).astype(np.float32)
     return scores.max(1), scores.argmax(1)
 

@@ -1,5 +1,6 @@
 """What the documents say is run, or compared with the code."""
 
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ BIN = Path(sys.executable).parent
 def commands(document: str, mark: str) -> list[str]:
     text = (ROOT / document).read_text()
     blocks = re.findall(rf"<!-- run: {mark} -->\n```bash\n(.*?)```", text, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
 
 
 def run(command: str, folder: Path) -> None:
@@ -55,6 +56,32 @@ def test_the_commands_with_a_null_run(tmp_path):
 
     assert len(lines) == 3
     assert (tmp_path / "run-3" / "identities.parquet").exists()
+
+
+def test_the_command_with_two_embedders_runs(tmp_path):
+    """The second network is the first one with its pixels scaled otherwise: another fingerprint, other scores."""
+    for number in range(12):
+        write_person(tmp_path / "photos", number, range(2))
+    for number in range(30, 135):
+        write_person(tmp_path / "outsiders", number, range(1))
+    write_person(tmp_path / "generated", 5, range(2, 5))
+    (weights,) = (ROOT / "scanner" / "world" / "models").glob("*.onnx")
+    recipe = json.loads(weights.with_suffix(".json").read_text())
+    for name, mean in (("first", recipe["mean"]), ("second", [100.0, 100.0, 100.0])):
+        shutil.copy(weights, tmp_path / f"{name}.onnx")
+        (tmp_path / f"{name}.json").write_text(json.dumps({**recipe, "mean": mean}))
+    for number, name in ((1, "first"), (2, "second")):
+        for index, photos in ((f"a{number}", "photos"), (f"n{number}", "outsiders")):
+            built = (
+                f"index build {index}.idx {photos}/ --identity-from folder --embedder onnx:{name}.onnx --faces aligned"
+            )
+            run(f"scanner {built}", tmp_path)
+
+    (line,) = commands("docs/guide.md", "guide-several")
+    run(line.replace("--fmr 1e-4", "--fmr 1e-2"), tmp_path)  # so few people cannot support 1e-4
+
+    assert (tmp_path / "run-4" / "joint.parquet").exists()
+    assert (tmp_path / "run-4" / "witness-2" / "run.json").exists()
 
 
 def test_every_command_of_the_guide_runs(tmp_path):

@@ -77,11 +77,11 @@ def _against_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = _head("Our best score against the better of min_match and privet", *columns, note=note)
     below = []
     for row in (row for row in rows if row["memorises"]):
-        for rate in RATES:
+        for rate, title in RATES.items():
             of = row["against"][rate]
             people = f"{of['more'] * row['gate']['members']:+.0f}" if rate != "auc" else ""
             lines.append(
-                f"| {row['name']} | {RATES[rate]} | {of['ours']} {of['value']:.3f} | {of['baseline']} {of['its_value']:.3f} | "
+                f"| {row['name']} | {title} | {of['ours']} {of['value']:.3f} | {of['baseline']} {of['its_value']:.3f} | "
                 f"{of['more']:+.3f} | {people} | {of['each']['best_match']:+.3f} | {of['each']['learned']:+.3f} |"
             )
             if of["more"] < 0:
@@ -91,7 +91,7 @@ def _against_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
                 )
                 why = f"each lies {'' if inside else 'not '}in the other's interval, so chance {'can' if inside else 'cannot'} do that"
                 below.append(
-                    f"- {row['name']}, {RATES[rate]}: {-of['more']:.3f} below {of['baseline']} ({people} members); {why}."
+                    f"- {row['name']}, {title}: {-of['more']:.3f} below {of['baseline']} ({people} members); {why}."
                 )
     return [*lines, "", "Rows in which a baseline is above our best:", "", *(below or ["- none"])]
 

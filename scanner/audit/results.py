@@ -21,8 +21,9 @@ from scanner.evidence.clusters import cluster_sizes, lead_clusters
 from scanner.evidence.copying import set_table
 from scanner.evidence.dose import dose_response
 from scanner.evidence.gate import Policy, decide_gate, null_cut
-from scanner.evidence.guards import TwoSample, two_sample
+from scanner.evidence.guards import TwoSample
 from scanner.evidence.identities import IdentityEvidence, weigh_identities
+from scanner.evidence.kind import are_apart
 from scanner.evidence.power import power_of
 from scanner.evidence.roc import auc, tpr_at_fpr
 from scanner.search import count_pairs
@@ -52,7 +53,7 @@ def measure(generator: GeneratorSection, given: Input, config: AuditConfig) -> t
         looked.near, looked.codes, is_member, reference=looked.reference, k=k, folds=config.attack.folds, seed=seed
     )
     found = _weigh(best, looked.members, seed)
-    fit = two_sample(_one_each(people.members), _one_each(people.others), seed=seed)
+    fit = are_apart(_one_each(people.members), _one_each(people.others), seed=seed)
     planted = plant(people.others, people.photos)
     statistic = planted.statistic(near[1].score[:, 0])
     policy = config.gate.policy() if config.gate else None

@@ -21,9 +21,9 @@ from indexes.exact import ExactEngine
 from indexes.rescore import score_pairs
 from scanner import artefacts
 from scanner.evidence.clusters import lead_clusters
-from scanner.evidence.guards import FOLDS, TwoSample, two_sample
+from scanner.evidence.guards import FOLDS, two_sample
 from scanner.evidence.hubs import Side, find_hubs
-from scanner.evidence.kind import told_apart
+from scanner.evidence.kind import are_apart
 from scanner.evidence.neighbours import Neighbours
 from scanner.jobs.nulls import Matched, match_sizes
 from scanner.progress import Progress
@@ -35,8 +35,6 @@ COMPARED_MAX = 5000
 """Identities of each side that the two-sample tests look at, and that mated scores are taken of."""
 HUB = "hub"
 """Flag of a photo that is close to everything: its matches say less than others."""
-FEW = 500
-"""Candidates fewer than this differ from the null only if a permutation test agrees (see `evidence.kind`): the verdict hangs on it."""
 _BLOCK_ROWS = 4096
 
 
@@ -252,7 +250,7 @@ def _fits(
 ) -> dict[str, Any]:  # fmt: skip
     """Return what the two-sample tests say: candidates against null, and scanned faces against null."""
     faces, null_faces = (_one_each(side, seed) for side in (galleries, nulls))
-    null_fit = _told_apart(faces, null_faces, seed)
+    null_fit = are_apart(faces, null_faces, seed=seed)
     found: dict[str, Any] = {
         "null_fit": {**asdict(null_fit), "differ": null_fit.differ},
         "domain_fit": None,
@@ -262,12 +260,6 @@ def _fits(
         domain = two_sample(np.ascontiguousarray(vectors[leaders]), null_faces, seed=seed)
         found["domain_fit"] = {**asdict(domain), "differ": domain.differ}
     return found
-
-
-def _told_apart(left: NDArray[np.float32], right: NDArray[np.float32], seed: int) -> TwoSample:
-    """Return whether a classifier tells two sets apart; for few vectors only if permuted labels agree that it does."""
-    found = two_sample(left, right, seed=seed)
-    return told_apart(left, right, seed=seed) if found.differ and min(len(left), len(right)) < FEW else found
 
 
 def _one_each(galleries: Sequence[Gallery], seed: int) -> NDArray[np.float32]:
