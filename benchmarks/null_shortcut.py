@@ -24,12 +24,10 @@ from indexes import References, VectorBatch
 from scanner import BuildOptions, ScanOptions, build, scan
 from scanner.artefacts import read_table
 from scanner.evidence.clusters import lead_clusters
-from scanner.evidence.guards import two_sample
 from scanner.evidence.identities import IdentityEvidence, weigh_identities
-from scanner.evidence.kind import told_apart
+from scanner.evidence.kind import are_apart
 from scanner.evidence.population import Population, weigh_population
 from scanner.evidence.searches import SearchEvidence, Winners, weigh_searches
-from scanner.jobs.evidence_tables import FEW
 from scanner.jobs.nulls import Matched, match_sizes
 from scanner.jobs.statement import fewest_nameable
 
@@ -127,10 +125,7 @@ def _differ(world: World, seed: int) -> bool:
     )
     rng = [np.random.default_rng(seed) for _ in range(2)]
     left, right = (side[np.sort(r.permutation(len(side)))] for side, r in zip((left, right), rng, strict=True))
-    found = two_sample(left, right, seed=seed)
-    if found.differ and min(len(left), len(right)) < FEW:
-        found = told_apart(left, right, seed=seed)
-    return found.differ
+    return are_apart(left, right, seed=seed).differ
 
 
 def state_of(found: Found) -> str:
