@@ -95,7 +95,7 @@ def plain(value: Any) -> Any:
 
 def guard_sentence(fit: TwoSample) -> str:
     """Say whether members and non-members are pictures of one kind."""
-    told = f"a classifier tells members' pictures from non-members' with AUC {fit.auc:.2f} (0.5 is chance)"
+    told = f"a classifier tells members' pictures from non-members' with AUC {fit.auc:.2f} (0.5 is chance, p = {fit.p_value:.2g})"
     return (
         f"{told}, so their scores cannot be compared"
         if fit.differ

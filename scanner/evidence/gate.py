@@ -192,7 +192,7 @@ def at_most(hits: int, trials: int, error: float) -> float:
 
 def members_at_least(policy: Policy) -> int:
     """Return how many members a pass takes with an endless null and perfect power: fewer are not worth starting with."""
-    return math.ceil(math.log((1.0 - policy.confidence) / 2) / math.log1p(-policy.leak_rate_max) - 1e-9)
+    return math.ceil(math.log((1.0 - policy.confidence) / 2) / math.log1p(-_tolerated(policy, policy.fpr, 1.0)) - 1e-9)
 
 
 @lru_cache(maxsize=256)

@@ -39,7 +39,8 @@ class SetEvidence:
     Attributes:
         of: whether all are of one person, or of many.
         photos: that were handed in.
-        used: photos that the statistic rests on.
+        used: photos that are compared at once.
+        groups: sets of so many that all photos make; the p-values are that of the closest set times their number.
         statistic: mean best score ("person") or mean normal score ("many"); higher is closer.
         p_value: from the fitted tail where the statistic lies in it, else `p_counted`.
         p_counted: share of sets as close, none of it modelled.
@@ -53,6 +54,7 @@ class SetEvidence:
     of: Of
     photos: int
     used: int
+    groups: int
     statistic: float
     p_value: float
     p_counted: float
@@ -81,7 +83,9 @@ def weigh_person(
 ) -> SetEvidence:
     """Weigh photos of one person against people known not to be in training.
 
-    As many photos are used as enough null identities have (`photos_usable`); which ones is drawn once, by the seed.
+    As many photos are compared at once as enough null identities have (`photos_usable`).  More photos make several sets,
+    drawn once, by the seed; the closest set counts, and pays for all (Bonferroni).  Photos for which there are too few
+    null people to pay are left out.
 
     Args:
         best: (m,) float32, best score of each photo over all samples; m >= 1.
@@ -97,13 +101,18 @@ def weigh_person(
     rng = np.random.default_rng([seed, 0])
     used = photos_usable(len(best), null_identity, level=level)
     null = null_best[_sets(null_identity, used, rng)].mean(1, dtype=np.float64)
-    statistic = float(rng.permutation(np.sort(best))[:used].mean(dtype=np.float64))
+    shuffled = rng.permutation(np.sort(best))
+    payable = max(1, math.floor(level * (len(null) + 1) + 1e-9))  # more sets than this could not reach the level
+    ends = [min(end, len(best)) for end in range(used, len(best) + used, used)][:payable]  # the last may share photos
+    statistic = max(float(shuffled[end - used : end].mean(dtype=np.float64)) for end in ends)
     p_value, counted, refused = _p(statistic, null)
     as_close = round(counted * (len(null) + 1)) - 1
     effect = Estimate(as_close / len(null), *proportion_interval(as_close, len(null)))
+    groups = len(ends)
     return SetEvidence(
-        "person", len(best), used, statistic, p_value, counted, 1.0 / (len(null) + 1), len(null), effect, refused
-    )
+        "person", len(best), used, groups, statistic, min(1.0, groups * p_value), min(1.0, groups * counted),
+        min(1.0, groups / (len(null) + 1)), len(null), effect, refused,
+    )  # fmt: skip
 
 
 def weigh_works(
@@ -141,7 +150,7 @@ def weigh_works(
         p_value = max(p_value, math.exp(-ways))  # no permutation test can say less than one in all its ways
         floor = 1.0 / (draws + 1)
     statistic = float(scores[:n].mean())
-    return SetEvidence("many", n, n, statistic, p_value, counted, floor, len(null), auc(best, null), refused)
+    return SetEvidence("many", n, n, 1, statistic, p_value, counted, floor, len(null), auc(best, null), refused)
 
 
 def photos_usable(photos: int, null_identity: NDArray[np.int64], *, level: float = 0.01) -> int:

@@ -13,7 +13,6 @@ another null of the same size would give another curve (0.24 of standard deviati
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +30,8 @@ RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 1.0)
 MATED_MIN = 20
 """Fewest same-person scores that a leak is modelled on."""
 ATTENUATIONS = (1.0, 0.75, 0.5)
+NEAR = 20
+"""The smallest rate that is detected is known to a twentieth of itself, or to one person."""
 _POOL = 20_000
 """Attenuated scores that are drawn from."""
 
@@ -43,8 +44,7 @@ class Power:
         rates: shares of the candidates that leak, ascending; whole identities, so a rate is at least 1 / candidates.
         detected: probability that at least one leaked identity is named, with its 95 % interval over the draws.
         named: mean share of the leaked identities that are named.
-        smallest: rate at which `detected` reaches `wanted`, between two rates by interpolation in the logarithm;
-            None when no rate does.
+        smallest: rate, in whole people, from which `detected` reaches `wanted`; None when no rate does.
         smallest_low: the same by the upper ends of the intervals; None when even they do not reach it.
         smallest_high: the same by the lower ends.
         wanted: probability that is asked for.
@@ -105,19 +105,20 @@ def power_of(
     tail = fit_tail(null_statistic)
     leaked = _leak_p(null_statistic, mated, tail, attenuation, rng)
     counts = sorted({max(1, min(candidates, round(rate * candidates))) for rate in rates})
-    hits = np.zeros((draws, len(counts)), np.int64)
-    for draw in range(draws):
-        rng = np.random.default_rng([seed, 1, draw])
-        p = _stranger_p(rng.random(candidates), photos, len(null_statistic), tail)
-        if_leaked = np.minimum(np.minimum(photos * leaked[rng.integers(len(leaked), size=candidates)], 1.0), p)
-        for place, count in enumerate(counts):  # who is leaked does not matter: the draws are exchangeable
-            now = np.concatenate([if_leaked[:count], p[count:]])
-            hits[draw, place] = np.count_nonzero(now[:count] <= _cut(now, level))
-    seen = (hits > 0).sum(0)
+    hits = {
+        count: _hits(count, candidates, photos, leaked, len(null_statistic), tail, level, draws, seed)
+        for count in counts
+    }
+    # The curve has steps (a null without a tail names nobody below some number): look at whole people around it.
+    while (step := _step(hits, draws, wanted)) is not None:
+        hits[step] = _hits(step, candidates, photos, leaked, len(null_statistic), tail, level, draws, seed)
+    counts = sorted(hits)
+    found = np.stack([hits[count] for count in counts], axis=1)
+    seen = (found > 0).sum(0)
     detected = tuple(Estimate(int(n) / draws, *proportion_interval(int(n), draws)) for n in seen)
     whole = tuple(count / candidates for count in counts)
     return Power(
-        whole, detected, tuple((hits.mean(0) / counts).tolist()),
+        whole, detected, tuple((found.mean(0) / counts).tolist()),
         _crossing(whole, [d.value for d in detected], wanted), _crossing(whole, [d.high for d in detected], wanted),
         _crossing(whole, [d.low for d in detected], wanted),
         wanted, level, candidates, len(null_statistic), photos, attenuation,
@@ -195,11 +196,31 @@ def _cut(p: NDArray[np.float64], level: float) -> float:
 
 
 def _crossing(rates: Sequence[float], reached: Sequence[float], wanted: float) -> float | None:
-    """Return the first rate at which a curve reaches `wanted`, straight in the logarithm of the rate."""
-    for place, value in enumerate(reached):
-        if value >= wanted:
-            if place == 0:
-                return rates[0]
-            before, low, high = reached[place - 1], math.log(rates[place - 1]), math.log(rates[place])
-            return math.exp(low + (high - low) * (wanted - before) / (value - before))
+    """Return the first rate, in whole people, at which a curve reaches `wanted`."""
+    return next((rate for rate, value in zip(rates, reached, strict=True) if value >= wanted), None)
+
+
+def _step(hits: dict[int, NDArray[np.int64]], draws: int, wanted: float) -> int | None:
+    """Return the number of leaked people to look at next, or None when `wanted` lies between two whole people."""
+    below = 0
+    for count in sorted(hits):
+        if int((hits[count] > 0).sum()) >= wanted * draws:
+            return (below + count) // 2 if count - below > max(1, count // NEAR) else None
+        below = count
     return None
+
+
+def _hits(
+    count: int, candidates: int, photos: int, leaked: NDArray[np.float64], null: int, tail: Tail, level: float, draws: int,
+    seed: int,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return for each draw how many of `count` leaked people are named; draws share their random numbers at all counts."""
+    named = np.zeros(draws, np.int64)
+    for draw in range(draws):
+        rng = np.random.default_rng([seed, 1, draw])
+        p = _stranger_p(rng.random(candidates), photos, null, tail)
+        if_leaked = np.minimum(np.minimum(photos * leaked[rng.integers(len(leaked), size=candidates)], 1.0), p)
+        # Who is leaked does not matter: the draws are exchangeable.
+        now = np.concatenate([if_leaked[:count], p[count:]])
+        named[draw] = np.count_nonzero(now[:count] <= _cut(now, level))
+    return named

@@ -27,8 +27,8 @@ def guards_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     guards = [
         _guard(
             "null_fits", fired=null_fit["differ"], blocks=True,
-            says=f"A classifier tells the candidates' pictures from the null's with AUC {null_fit['auc']:.2f} "
-            f"(0.5 is chance, p = {null_fit['p_value']:.2g}).",
+            says=f"{'A' if null_fit['differ'] else 'No'} classifier tells the candidates' pictures from the null's "
+            f"(AUC {null_fit['auc']:.2f}, 0.5 is chance, p = {null_fit['p_value']:.2g}).",
         )
     ]  # fmt: skip
     if domain is not None:
@@ -73,9 +73,8 @@ def verdict_of(document: Mapping[str, Any]) -> dict[str, str]:
         return {"state": "inconclusive", "sentence": sentence}
     if named == 0 and found["fewest_nameable"] > 1:
         sentence = (
-            f"Undecided: with {count(found['null_identities'])} people in the null, fewer than "
-            f"{count(found['fewest_nameable'])} of {count(all_)} candidate identities could not have been named, however "
-            f"close {rate}."
+            f"Undecided: with {count(found['null_identities'])} people in the null, nobody is named unless at least "
+            f"{count(found['fewest_nameable'])} of {count(all_)} candidate identities are given away together {rate}."
         )
         return {"state": "undecided", "sentence": sentence}
     if named == 0:
@@ -87,7 +86,7 @@ def verdict_of(document: Mapping[str, Any]) -> dict[str, str]:
     verb = "is" if named == 1 else "are"
     sentence = (
         f"{count(named)} of {count(all_)} candidate identities {verb} closer to the scanned faces than people known not to be in "
-        f"training {rate}."
+        f"training {rate}{_modelled(found)}."
     )
     return {"state": "named", "sentence": sentence}
 
@@ -97,6 +96,14 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\N{THIN SPACE}")
 
 
+def _modelled(found: Mapping[str, Any]) -> str:
+    """Return how many of the named need the fitted tail, as the end of a sentence."""
+    without = found["below_level_conformal"]
+    if without >= found["below_level"]:
+        return ""
+    return f"; by a fitted tail of the null, without it {count(without) if without else 'none'}"
+
+
 def _seen(power: Mapping[str, Any] | None) -> str:
     """Return how small a leak would have been seen, as the end of a sentence."""
     if power is None:
@@ -104,7 +111,8 @@ def _seen(power: Mapping[str, Any] | None) -> str:
     if power["smallest"] is None:
         return f"; no leak rate would have been seen with probability {power['wanted']:g}"
     return (
-        f"; a leak of {100 * power['smallest']:.2g} % of them would have been seen with probability {power['wanted']:g}"
+        f"; had {100 * power['smallest']:.2g} % of them been given away as closely as another photo shows them, somebody would have "
+        f"been named with probability {power['wanted']:g}"
     )
 
 

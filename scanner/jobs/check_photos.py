@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,18 +62,20 @@ def embed_photos(
         )
     if all(ready):
         return _ready(specs, fingerprint, sources, embedded_by)
-    road = summary["road"]
-    opened = open_road(like_index(faces, {**road["embedder"], "faces": road["faces"]}))
+    recipe = summary["road"]
+    opened = open_road(like_index(faces, {**recipe["embedder"], "faces": recipe["faces"]}))
     _check(opened.fingerprint, fingerprint, "they were embedded by")
     for note in opened.notes:
         progress.note(note)
+    # Without a domain the road drops each crop when it is embedded; to be brought anywhere it is needed.
+    road = replace(opened.road, keep_crops=domain is not None)
     source = sources.open(specs)
     progress.stage("faces", total=source.count(), unit="images")
     vectors, items, counts = [np.empty((0, opened.road.embedder.dim), np.float32)], list[str](), Counts()
-    for shard in embed_source(source, opened.road):
+    for shard in embed_source(source, road):
         own = shard.vectors
         if domain is not None:
-            own = bring_faces(shard.faces, own, domain, opened.road, seed=seed)
+            own = bring_faces(shard.faces, own, domain, road, seed=seed)
         vectors.append(own)
         items += [face.item_id for face in shard.faces]
         counts = counts + shard.counts

@@ -94,7 +94,8 @@ def words(
     p = f"p = {found.p_value:.2g}"
     sentence = {
         "closer": f"{who} closer to the scanned faces than unrelated people known not to be in training are ({p}).",
-        "not closer": f"{who} no closer to the scanned faces than people known not to be in training are ({p}).",
+        "not closer": f"{who} not shown to be closer to the scanned faces than people known not to be in training are ({p}, limit "
+        f"{level:g}).",
         "undecided": f"Undecided: {judgement.why}.",
         "inconclusive": f"Inconclusive: {judgement.why}.",
     }[judgement.state]
@@ -114,8 +115,8 @@ def words(
 
 def _who(found: SetEvidence) -> str:
     if found.of == "person":
-        return "This photo's person is" if found.used == 1 else f"These {found.used} photos of one person are"
-    return "This photo is" if found.used == 1 else f"These {found.used} photos are"
+        return "This photo's person is" if found.photos == 1 else f"These {found.photos} photos of one person are"
+    return "This photo is" if found.photos == 1 else f"These {found.photos} photos are"
 
 
 def _numbers(found: SetEvidence) -> str:
@@ -123,9 +124,14 @@ def _numbers(found: SetEvidence) -> str:
     without = f"without a modelled tail p = {found.p_counted:.2g}, never below {found.floor:.2g}"
     if found.tail_refused:
         without = f"never below {found.floor:.2g}; no tail is modelled: {found.tail_refused}"
-    left = f" {found.photos - found.used} photos were not used: too few null people have as many." * (
-        found.photos > found.used
+    left = (
+        f" {found.photos} photos make {found.groups} sets of {found.used}, as many as enough null people have; this is the "
+        f"closest set, and its p-value is multiplied by {found.groups}." * (found.groups > 1)
     )
+    if found.photos > found.used * found.groups:
+        left += (
+            f" {found.photos - found.used * found.groups} further photos were left out: the null is too small for them."
+        )
     if found.of == "person":
         return (
             f"{100 * found.effect.value:.3g} % of {found.null_identities} people not in training are as close with as many "
@@ -158,10 +164,6 @@ def _power_words(power: Sequence[PowerPoint], found: SetEvidence, level: float) 
         need = f"{enough} are enough" if enough is not None else f"not even {curve[-1].photos} are enough"
         said.append(f"For a probability of {WANTED:g}, {need} ({what}).")
     said.append("A generator that blurs what it copies leaks less visibly than that.")
-    if found.of == "many":
-        said.append(
-            "For comparison: CDI (Dubinski et al. 2025), with access to the model, has 99 % confidence from 70 samples."
-        )
     return said
 
 

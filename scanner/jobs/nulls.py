@@ -40,6 +40,12 @@ def open_nulls(paths: Sequence[str], galleries: Sequence[Gallery], *, memory_byt
             f"{len(both)} identities are in the candidates and in the null ({', '.join(both[:3])}): the null must be people "
             "known not to be in training. Name another null, or remove them from it."
         )
+    same = _items(galleries) & _items(nulls)
+    if same:
+        raise CalibrationError(
+            f"{len(same)} pictures are, byte for byte, in the candidates and in the null, under other labels: the null must be "
+            "other people. Name another null, or leave these out of it."
+        )
     if len(names) < 2 * FOLDS:
         raise CalibrationError(
             f"The candidates have {len(names)} identities; at least {2 * FOLDS} are needed to see whether they are pictures "
@@ -51,6 +57,10 @@ def open_nulls(paths: Sequence[str], galleries: Sequence[Gallery], *, memory_byt
 
 def _names(galleries: Sequence[Gallery]) -> set[str]:
     return {name for gallery in galleries for name in gallery.index.column("identity").to_pylist() if name is not None}
+
+
+def _items(galleries: Sequence[Gallery]) -> set[str]:
+    return {item for gallery in galleries for item in gallery.index.column("item_id").to_pylist() if item}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scanner import artefacts
-from scanner.evidence.clusters import cluster_sizes
+from scanner.evidence.clusters import cluster_bootstrap, cluster_sizes
 from scanner.evidence.identities import IdentityEvidence, weigh_identities
 from scanner.evidence.population import weigh_population
 from scanner.evidence.power import MATED_MIN, fading_leaks
@@ -89,7 +89,7 @@ def state(folder: Path, policy: Mapping[str, Any], fits: Mapping[str, Any]) -> S
         | {"people_below_level_paired": len(np.unique(codes["candidate"][paired.q_paired <= level]))},
         "clusters": {"samples": len(cluster), **asdict(cluster_sizes(cluster))},
         "population": asdict(population),
-        "rates": _rates(columns, sides),
+        "rates": _rates(columns, sides, seed),
         "power": _power(found, sides, level, seed),
         "hubs": {**fits["hubs"], "flagged": int(sides["candidate"].hub.sum())},
         "fits": dict(fits),
@@ -178,16 +178,19 @@ def _searches(
     }
 
 
-def _rates(columns: Mapping[str, NDArray[Any]], sides: Mapping[str, _Side]) -> dict[str, Any]:
+def _rates(columns: Mapping[str, NDArray[Any]], sides: Mapping[str, _Side], seed: int) -> dict[str, Any]:
     """Return how often scanned faces find somebody among people whom they cannot show, at this run's threshold."""
     gallery, size = len(sides["null"].names), len(sides["candidate"].names)
     rate = fpir(columns["null_identities"], gallery=gallery, size=size, cluster=columns["cluster"])
-    pairs, photos = int(columns["null_pairs"].sum()), len(sides["null"].best)
+    pairs, share = int(columns["null_pairs"].sum()), len(sides["candidate"].best) / len(sides["null"].best)
+    around = cluster_bootstrap(columns["null_pairs"], columns["cluster"], seed=seed)
+    around = around if np.isfinite(around).all() else (0.0, float(len(sides["null"].best)))
     return {
         "gallery": size,
         "measured_on": gallery,
         "fpir": asdict(rate),
-        "false_pairs_expected": pairs * len(sides["candidate"].best) / photos,
+        "false_pairs_expected": pairs * share,
+        "false_pairs_interval": [max(0.0, bound * len(columns["cluster"]) * share) for bound in around],
     }
 
 

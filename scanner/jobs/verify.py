@@ -30,6 +30,7 @@ from scanner.jobs.flags import SAME_BYTES
 from scanner.jobs.parts import vectors_of
 from scanner.jobs.policy import policy_sha256
 from scanner.jobs.statement import Statement, state
+from scanner.jobs.verify_joint import is_joint, joint_differences, witness_folders
 from scanner.jobs.versions import code_sha256
 from scanner.records import Counts
 from scanner.report.page import render
@@ -83,6 +84,11 @@ def verify(folder: str | Path) -> Verified:
         ArtefactError: `run.json`, `policy.json` or `evidence.json` is missing or broken.
     """
     folder = Path(folder)
+    if (folder / "audit.json").exists():
+        raise UsageError(
+            f"{folder} is an audit, and what is verified is a run of `scanner scan --null`. An audit is repeated instead: the "
+            "same AUDIT.toml and sources give the same bytes."
+        )
     summary = artefacts.read_json(folder / "run.json")
     if summary.get("evidence") is None and not (folder / "evidence.json").exists():
         raise UsageError(
@@ -105,12 +111,16 @@ def verify(folder: str | Path) -> Verified:
         ("the short account in run.json", lambda: _account(run)),
         ("the page", lambda: _page(run)),
     ]
+    if is_joint(folder):
+        steps.append(("the joint statement", lambda: joint_differences(folder)))
     differences: list[str] = []
     for name, step in steps:
         try:
             differences += step()
         except _BROKEN as error:
             differences.append(f"{name}: could not be worked out again: {error}")
+    for witness in witness_folders(folder):
+        differences += [f"{witness.name}: {line}" for line in verify(witness).differences]
     notes = []
     if run.evidence.get("code", {}).get("sha256") != code_sha256():
         notes.append("the run was made by another version of the scanner; the values are those of the present one")

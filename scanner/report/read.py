@@ -22,6 +22,8 @@ from scanner.images import decode_rgb
 GROUPS_MAX = 120
 PAIRS_MAX = 6
 IDENTITIES_MAX = 10
+NAMED_MAX = 200
+"""Named identities on the page; others only until `IDENTITIES_MAX`."""
 THUMBNAIL_PX = 96
 FLAG_TEXT = {
     "same_bytes": "the same file", "near_copy": "near-copy of the photo", "hub": "hub", "low_quality": "low quality",
@@ -63,7 +65,8 @@ class Run:
     """A finished run.
 
     `groups` holds the `GROUPS_MAX` best groups of `groups_in_all`; `reject_reasons` are (reason, level, count,
-    example uri); `identities` are the `IDENTITIES_MAX` most unusual rows of identities.parquet, none without a null.
+    example uri); `identities` are the most unusual rows of identities.parquet, none without a null; `named` are (index,
+    identity) of those that the verdict names.
     """
 
     folder: Path
@@ -73,6 +76,7 @@ class Run:
     groups_in_all: int
     reject_reasons: tuple[tuple[str, str, int, str], ...]
     identities: tuple[dict[str, Any], ...]
+    named: frozenset[tuple[str, str]]
 
 
 def read_run(folder: Path) -> Run:
@@ -95,9 +99,14 @@ def read_run(folder: Path) -> Run:
     rows = _group_rows(matches)
     crops = _crops(folder, rows[:GROUPS_MAX])
     groups = tuple(_group(group, crops) for group in rows[:GROUPS_MAX])
+    evidence = summary.get("evidence") or {}
+    identities = _identities(folder, evidence.get("level"))
+    is_named = (evidence.get("verdict") or {}).get("state") == "named"
+    named = {(row["index"], row["identity"]) for row in identities if is_named and row["q_value"] <= evidence["level"]}
     return Run(
-        folder, summary, queries["best_score"].to_numpy(), groups, len(rows), _reasons(folder), _identities(folder)
-    )
+        folder, summary, queries["best_score"].to_numpy(), groups, len(rows), _reasons(folder), identities,
+        frozenset(named),
+    )  # fmt: skip
 
 
 def _group_rows(matches: pa.Table) -> list[Rows]:
@@ -152,11 +161,14 @@ def _thumbnail(png: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _identities(folder: Path) -> tuple[dict[str, Any], ...]:
+def _identities(folder: Path, level: float | None) -> tuple[dict[str, Any], ...]:
+    """Return the most unusual identities: all below the level, as far as `NAMED_MAX`, and at least `IDENTITIES_MAX`."""
     path = folder / "identities.parquet"
-    if not path.exists():
+    if not path.exists() or level is None:
         return ()
-    return tuple(artefacts.read_table(path, "identities").slice(0, IDENTITIES_MAX).to_pylist())
+    rows = artefacts.read_table(path, "identities").slice(0, NAMED_MAX).to_pylist()
+    below = sum(row["q_value"] <= level for row in rows)
+    return tuple(rows[: max(below, IDENTITIES_MAX)])
 
 
 def _reasons(folder: Path) -> tuple[tuple[str, str, int, str], ...]:

@@ -55,8 +55,9 @@ def test_it_agrees_with_planting_vectors(null_people):
         null, mated = null_of(rng, people(rng, 150), null_people)
         rates = [leaks / CANDIDATES for leaks in LEAKS]
         said.append(power_of(null, mated, candidates=CANDIDATES, rates=rates, draws=40, seed=seed))
-    said_detected = np.mean([[d.value for d in power.detected] for power in said], 0)
-    said_named = np.mean([power.named for power in said], 0)
+    asked = [[power.rates.index(leaks / CANDIDATES) for leaks in LEAKS] for power in said]
+    said_detected = np.mean([[p.detected[i].value for i in rows] for p, rows in zip(said, asked, strict=True)], 0)
+    said_named = np.mean([[p.named[i] for i in rows] for p, rows in zip(said, asked, strict=True)], 0)
 
     assert (np.diff(named) > 0.02).any()  # the case is neither hopeless nor trivial
     assert np.abs(detected - said_detected).max() <= 0.17  # 2.6 standard errors of 60 runs
@@ -112,8 +113,22 @@ def test_rates_are_whole_identities():
 
     power = power_of(null, mated, candidates=7, draws=20, seed=0)
 
-    assert power.rates == (1 / 7, 1.0)
+    assert {1 / 7, 1.0} <= set(power.rates)
+    assert all((rate * 7).is_integer() for rate in power.rates)
     assert power.null_identities == 200
+
+
+def test_what_is_called_detected_is_detected_and_one_person_fewer_is_not():
+    rng = np.random.default_rng(9)
+    null, mated = null_of(rng, people(rng, 50), 130)  # no tail: 40 candidates need several together
+
+    power = power_of(null, mated, candidates=40, draws=60, seed=0)
+
+    at = {round(rate * 40): d.value for rate, d in zip(power.rates, power.detected, strict=True)}
+    smallest = round(power.smallest * 40)
+    assert at[smallest] >= 0.8
+    assert at[smallest - 1] < 0.8
+    assert smallest >= 7  # 40 / (0.05 x 131)
 
 
 def test_it_is_quick_at_the_size_of_a_real_run():

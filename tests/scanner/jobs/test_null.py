@@ -118,4 +118,6 @@ def test_a_null_too_small_to_name_anybody_leaves_the_run_undecided(world: dict[s
 
     assert result.summary["evidence"]["fewest_nameable"] == 7  # 40 / (0.05 x 121)
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "Undecided: with 120 people in the null, fewer than 7 of 40 candidate identities could not" in page
+    assert (
+        "Undecided: with 120 people in the null, nobody is named unless at least 7 of 40 candidate identities" in page
+    )

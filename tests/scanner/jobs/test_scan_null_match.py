@@ -14,8 +14,12 @@ from scanner import BuildOptions, ScanOptions, artefacts, build, scan
 from scanner.errors import UsageError
 from scanner.images import encode_png
 from scanner.jobs.check import check
+from scanner.jobs.check_photos import embed_photos
 from scanner.jobs.domain_file import read_domain
+from scanner.jobs.options import SourceOptions
+from scanner.jobs.parts import vectors_of
 from scanner.jobs.verify import verify
+from scanner.progress import Silent
 
 SIDE_PX = 40
 LEAKED = range(2, 10)
@@ -86,6 +90,21 @@ def test_photos_that_are_checked_are_brought_there_too(world: Path):
     assert leaked.evidence is not None
     assert stranger.evidence is not None
     assert leaked.evidence.p_value < 0.05 < stranger.evidence.p_value
+
+
+def test_a_checked_photo_scores_what_it_scores_in_the_run(world: Path):
+    """The same picture draws the same look, so nothing but rounding may differ."""
+    summary = artefacts.read_json(world / "run" / "run.json")
+    samples = vectors_of(artefacts.read_table(world / "run" / "samples.parquet", "samples", columns=["embedding"]))
+    photos = artefacts.read_table(world / "run" / "photos.parquet", "photos").to_pylist()
+    recorded = [row["best_score"] for row in photos if row["identity"] == name(5)]
+
+    vectors, _, _ = embed_photos(
+        [str(world / "people" / name(5))], summary, summary["indexes"][0]["fingerprint"], FACES, SourceOptions(), Silent(),
+        embedded_by=None, domain=read_domain(world / "run"), seed=0,
+    )  # fmt: skip
+
+    assert (vectors @ samples.T).max(1) == pytest.approx(recorded, abs=1e-5)
 
 
 def test_without_a_null_there_is_nothing_to_match(world: Path, tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from scanner.jobs.copies import near_copies
 from scanner.jobs.joining import weigh_runs
 from scanner.jobs.options import FaceOptions
 from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.verify import verify
 from scanner.jobs.witness import WitnessedResult, scan_with_witnesses
 from scanner.records import content_id
 
@@ -180,6 +182,32 @@ def test_the_statement_can_be_worked_out_again_from_the_folder(both: WitnessedRe
 
     assert again == document == both.joint
     assert table.equals(artefacts.read_table(both.folder / "joint.parquet", "joint"))
+
+
+@pytest.mark.parametrize("changed", ["joint.parquet", "joint.json", "witness-2/photos.parquet"])
+def test_the_joint_statement_is_verified_with_the_run(both: WitnessedResult, tmp_path: Path, changed: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(both.folder, folder)
+    before = verify(folder)
+
+    if changed == "joint.json":
+        document = artefacts.read_json(folder / changed)
+        (folder / changed).write_text(json.dumps({**document, "named": 0}))
+    elif changed == "joint.parquet":
+        table = artefacts.read_table(folder / changed, "joint")
+        place = table.column_names.index("q_joint")
+        ones = pa.array([1.0] * table.num_rows)
+        artefacts.write_tables(
+            folder / changed, table.schema, [table.set_column(place, table.schema.field(place), ones)]
+        )
+    else:
+        data = bytearray((folder / changed).read_bytes())
+        data[len(data) // 2] ^= 1
+        (folder / changed).write_bytes(data)
+
+    assert before.differences == ()
+    assert "the joint statement" in before.checked
+    assert verify(folder).differences != ()
 
 
 def test_a_network_that_sees_nothing_does_not_take_the_others_finding_away(world: World, tmp_path: Path) -> None:
