@@ -51,12 +51,16 @@ def command(out: str, people: int | None, seed: int | None, force: bool, **given
         quiet=quiet,
     )
     for name, told in outcome.generators.items():
-        seen = "" if told.leak_seen is None else f"; a leak of {100 * told.leak_seen:.2g} % would have been seen"
+        seen = (
+            ""
+            if told.leak_seen is None
+            else f"  of the candidates {100 * told.leak_seen:.2g} % given away would have shown\n"
+        )
+        trained = f"{told.members} of them" if name == "leaking" else "none of them"
         say(
-            f"\n{name} generator\n"
-            f"  {told.named} of the candidates named, {told.named_rightly} of them its training people (it had "
-            f"{told.members if name == 'leaking' else 0} of the candidates){seen}\n"
-            f"  report          {told.report}",
+            f"\n{name} generator, trained on {trained}\n"
+            f"  candidates named {told.named:4d}, {told.named_rightly} of them rightly\n{seen}"
+            f"  report           {told.report}",
             quiet=quiet,
         )
     if outcome.generators:
