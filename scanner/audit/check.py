@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from indexes import open_index
@@ -14,13 +11,10 @@ from indexes.errors import IndexesError
 from scanner.audit.config import AuditConfig, place_of
 from scanner.errors import EmbedderMismatch, ScannerError, UsageError
 from scanner.evidence.gate import members_at_least, share
+from scanner.jobs.estimate import speed_of
 from scanner.jobs.options import open_road
 from scanner.jobs.ready import ReadyFaces, is_embeddings
-from scanner.pipeline import Road, embed_source
-from scanner.records import Item, Reject
-from scanner.sources import Source, open_embeddings
-
-SAMPLE_ITEMS = 64
+from scanner.sources import open_embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +24,7 @@ class Cost:
     Attributes:
         sources: entries of each source by its name in the file; None where that is not known cheaply.
         images: those of them that must be embedded; None where one is not known.
-        images_per_s: measured just now on `SAMPLE_ITEMS` images; None when nothing must be embedded.
+        images_per_s: measured just now on the first images of a source; None when nothing must be embedded.
         faces_s: predicted seconds of the embedding; None where not known.
         members_at_least: member identities that a pass of the gate takes at the very least; None without a gate.
         leak_rate_max: of the gate.
@@ -117,7 +111,7 @@ def estimate_audit(config: AuditConfig, folder: Path) -> Cost:
     images_per_s, images = None, None
     if pictures:
         opened = open_road(config.faces(folder))
-        images_per_s = _speed(sources.open([place_of(pictures[0], folder)]), opened.road)
+        images_per_s = speed_of(sources.open([place_of(pictures[0], folder)]), opened.road)
         numbers = [counts[name] for name in pictures]
         images = None if None in numbers else sum(number or 0 for number in numbers)
     seconds = images / images_per_s if images is not None and images_per_s else None
@@ -182,26 +176,3 @@ def _keys(config: AuditConfig, name: str) -> list[str]:
         fields = ("samples", "members", "reference", "training")
         keys += [f"generator[{number + 1}].{key}" for key in fields if getattr(generator, key) == name]
     return keys
-
-
-def _speed(source: Source, road: Road) -> float:
-    started = time.perf_counter()
-    seen = sum(shard.counts.entries for shard in embed_source(_Head(source), road))
-    return seen / max(time.perf_counter() - started, 1e-9)
-
-
-class _Head:
-    """The first entries of a source."""
-
-    def __init__(self, source: Source) -> None:
-        self.uri = source.uri
-        self._source = source
-
-    def describe(self) -> dict[str, str | int]:
-        return self._source.describe()
-
-    def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
-        return islice(self._source.entries(skip=skip), SAMPLE_ITEMS)
-
-    def count(self) -> int | None:
-        return SAMPLE_ITEMS
