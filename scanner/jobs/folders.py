@@ -32,7 +32,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "demo": ("world", "indexes", "run", "run-leaking", "run-innocent", "audit", "outcome.json"),
 }
 """What lies at the top of each kind of folder, finished or not."""
-_OTHERS = re.compile(r"\.?codec\..*|witness-[0-9]+|\..*\.(tmp|gone|building)")
+_OTHERS = re.compile(r"\.?codec\..*|\..*\.(tmp|gone|building)")
+_WITNESS = re.compile(r"witness-[0-9]+")
+"""A further embedder's run, in a run folder."""
 
 
 def work_beside(out: Path) -> Path:
@@ -124,7 +126,8 @@ def _may_fill(folder: Path, work: Path) -> bool:
 
 def _check_ours(folder: Path, kind: Kind) -> None:
     """Refuse to delete a folder that is no run, or no index, or holds anything that we do not make."""
-    foreign = [p.name for p in folder.iterdir() if p.name not in _NAMES[kind] and not _OTHERS.fullmatch(p.name)]
+    names = [p.name for p in folder.iterdir() if p.name not in _NAMES[kind] and not _OTHERS.fullmatch(p.name)]
+    foreign = [name for name in names if kind != "run" or not _WITNESS.fullmatch(name)]
     if any(folder.iterdir()) and (foreign or not _has_marks(folder, kind)):
         article = "an" if kind in ("index", "audit") else "a"
         raise UsageError(f"{folder} is not, or not only, {article} {kind} of ours; --force does not delete it.")

@@ -31,9 +31,8 @@ _DAMAGED: Final = (
     EOFError,
     ValueError,
     OverflowError,
-    NotImplementedError,
     IndexError,
-    RuntimeError,
+    RuntimeError,  # and with it what zipfile raises for compressions that it does not know
 )
 
 

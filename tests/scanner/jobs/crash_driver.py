@@ -2,7 +2,7 @@
 
     python crash_driver.py JOB SOURCES OUT STRIDE OFFSET
 
-JOB is embed, build, replace (with `force`), scan or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
+JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched) or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
 child dies just before that step in OUT/n; another child then runs the same job with `resume`.  The last line of
 stdout is a JSON object: how many steps an uninterrupted job takes, which were tried, and every difference.
 """
@@ -51,6 +51,18 @@ def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
             generated, against=sources / "index", out=folder / "out", faces=FACES,
             options=ScanOptions(threshold=0.5, with_crops=True), resume=resume,
         )  # fmt: skip
+
+    elif job == "match":
+        null = str(sources / "null.idx")
+        options = ScanOptions(threshold=0.6, null=(null,), null_match=True, with_crops=True)
+        scan(
+            str(sources / "small"),
+            against=sources / "many.idx",
+            out=folder / "out",
+            faces=FACES,
+            options=options,
+            resume=resume,
+        )
 
 
 def count_steps(die_at: int | None) -> Callable[[], int]:

@@ -11,10 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from drawn_people import BY_FOLDER, FACES, photos_of, png, write_people
+from drawn_people import BY_FOLDER, FACES, crop, photos_of, png, write_people
 
-from scanner.jobs.build import build
+from scanner.images import encode_png
+from scanner.jobs.build import BuildOptions, build
 
 DRIVER = Path(__file__).parent / "crash_driver.py"
 STRIDE = int(os.environ.get("CRASH_STRIDE", "7"))
@@ -30,10 +33,20 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generated = write_people(folder / "generated", photos_of([2, 3, 20, 21, 22, 23, 24], [2]))
     (generated / "same.png").write_bytes(png(20, 2))
     build(folder / "index", str(people), faces=FACES, sources=BY_FOLDER)
+    keep = BuildOptions(with_crops=True)
+    for name, numbers in (("many", range(10)), ("null", range(30, 130))):
+        faces = write_people(folder / name, photos_of(numbers, [0]))
+        build(folder / f"{name}.idx", str(faces), faces=FACES, sources=BY_FOLDER, options=keep)
+    (folder / "small").mkdir()
+    for number in range(6):
+        small = cv2.resize(crop(number, 3), (40, 40), interpolation=cv2.INTER_AREA)
+        (folder / "small" / f"{number}.png").write_bytes(encode_png(np.asarray(small, np.uint8)))
     return folder
 
 
-@pytest.mark.parametrize(("job", "offset"), [("embed", 1), ("build", 2), ("replace", 5), ("scan", 3), ("add", 4)])
+@pytest.mark.parametrize(
+    ("job", "offset"), [("embed", 1), ("build", 2), ("replace", 5), ("scan", 3), ("add", 4), ("match", 6)]
+)
 def test_a_killed_job_resumed_equals_one_that_was_not_killed(
     job: str, offset: int, sources: Path, tmp_path: Path
 ) -> None:

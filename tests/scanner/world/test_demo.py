@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from indexes import open_index
 from scanner.audit.audit import audit
+from scanner.cli import main
 from scanner.errors import UsageError
 from scanner.jobs.scan import ScanResult
 from scanner.jobs.verify import verify
@@ -101,6 +103,23 @@ def test_the_audit_of_the_demo_fails_the_one_and_passes_the_other(demo: tuple[Pa
     assert states["leaking"] == "fail"
     assert states["innocent"] != "fail"
     assert found.document["verdict"]["state"] == "fail"
+
+
+@pytest.mark.parametrize(("number", "code"), [(0, 0), (1, 1), (2, 0)])
+def test_what_the_readme_goes_on_with_runs_on_the_demo(
+    demo: tuple[Path, ScanResult, Outcome], monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    """`check` answers, the audit's gate says no, the run verifies."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    lines = re.findall(r"^scanner (?:check|audit|report verify) .*demo-run.*$", readme, re.MULTILINE)
+    line = lines[number].partition(" #")[0]
+    words = line.replace("demo-run", demo[0].name).split()[1:]
+    monkeypatch.chdir(demo[0].parent)
+
+    assert len(lines) == 3
+    if words[0] == "audit":
+        words[-1] = str(demo[0].parent / "readme-audit")
+    assert main(words) == code
 
 
 def test_the_truth_is_never_in_the_run(demo: tuple[Path, ScanResult, Outcome]) -> None:
