@@ -10,6 +10,7 @@ from typing import Any
 from scanner import artefacts
 from scanner.errors import RunMismatch
 from scanner.jobs.intake import Intake
+from scanner.jobs.policy import threshold_rule
 from scanner.jobs.prepare import Prepared
 from scanner.jobs.scan_options import ScanOptions
 from scanner.jobs.versions import versions
@@ -61,17 +62,19 @@ def account_of(
 def finished_summary(out: Path, specs: Sequence[str], against: Sequence[Path], options: ScanOptions) -> dict[str, Any]:
     """Return the `run.json` of a run that has nothing left to do, unless it is visibly another one than was asked for."""
     summary = artefacts.read_json(out / "run.json")
-    threshold = summary["threshold"]
+    policy = artefacts.read_json(out / "policy.json")
+    copies = None if policy["copies"] is None else policy["copies"]["name"]
+    names = {side: [one["name"] for one in policy[side]] for side in ("indexes", "nulls")}
     differs = {
-        "queries": summary["queries"] != [clean_uri(spec) for spec in specs],
-        "indexes": [index["name"] for index in summary["indexes"]] != [path.resolve().name for path in against],
-        "threshold": options.threshold is not None and options.threshold != threshold["value"],
-        "calibrate_on": options.calibrate_on != threshold["calibrated_on"],
-        "null_match": options.null_match != (summary.get("null_match") is not None),
-        "level": (summary.get("evidence") or {}).get("level", options.level) != options.level,
-        "with_crops": options.with_crops != summary["with_crops"],
-        "null": [null["name"] for null in (summary.get("evidence") or {"nulls": []})["nulls"]]
-        != [Path(path).resolve().name for path in options.null],
+        "queries": policy["queries"] != [clean_uri(spec) for spec in specs],
+        "indexes": names["indexes"] != [path.resolve().name for path in against],
+        "null": names["nulls"] != [Path(path).resolve().name for path in options.null],
+        "threshold": policy["threshold"] != threshold_rule(options),
+        "null_match": policy["null_match"] != options.null_match,
+        "level": policy["level"] != options.level,
+        "seed": policy["seed"] != options.seed,
+        "copies": copies != (None if options.copies is None else Path(options.copies).resolve().name),
+        "with_crops": summary["with_crops"] != options.with_crops,
     }
     changed = sorted(name for name, is_changed in differs.items() if is_changed)
     if changed:

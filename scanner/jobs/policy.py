@@ -26,8 +26,6 @@ def policy_of(
     faces: FaceOptions,
 ) -> dict[str, Any]:
     """Return what is decided before the first image is read: by which rule, at which rates, against whom."""
-    rules = {"threshold": options.threshold, "fmr": options.fmr, "fpir": options.fpir}
-    (rule,) = (name for name, value in rules.items() if value is not None)
     return {
         "queries": [clean_uri(spec) for spec in specs],
         "indexes": [{"name": g.name, "manifest_sha256": g.index.manifest_sha256} for g in galleries],
@@ -39,7 +37,7 @@ def policy_of(
             "gates": asdict(faces.gates),
             "landmarks": faces.landmarks,
         },
-        "threshold": {"rule": rule, "value": rules[rule], "calibrate_on": options.calibrate_on},
+        "threshold": threshold_rule(options),
         "level": options.level,
         "null_match": options.null_match,
         "copies": None if copies is None else copies.account(),
@@ -47,6 +45,13 @@ def policy_of(
         "two_sample_auc_max": AUC_MAX,
         "seed": options.seed,
     }
+
+
+def threshold_rule(options: ScanOptions) -> dict[str, Any]:
+    """Return by which rule, at which value and on what the threshold is set."""
+    rules = {"threshold": options.threshold, "fmr": options.fmr, "fpir": options.fpir}
+    (rule,) = (name for name, value in rules.items() if value is not None)
+    return {"rule": rule, "value": rules[rule], "calibrate_on": options.calibrate_on}
 
 
 def policy_sha256(policy: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.report.axes import Tick
+
 WIDTH, HEIGHT = 760, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 14, 40
 BIN = 0.01
@@ -23,14 +25,6 @@ class Bar:
     height: float
     above: bool
     title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A labelled place on an axis."""
-
-    place: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

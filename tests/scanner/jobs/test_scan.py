@@ -485,6 +485,21 @@ def test_a_finished_run_is_not_overwritten_and_resuming_it_does_nothing(
     assert files_of(first.folder, but=()) == before
 
 
+def test_resuming_a_finished_run_at_another_rate_is_refused(
+    people_index: Path, generated_folder: Path, tmp_path: Path
+) -> None:
+    """A calibrated threshold is not named by hand, so it is the rule that must be the same."""
+    wanted = {"against": people_index, "out": tmp_path / "run", "faces": FACES}
+    scan(str(generated_folder), options=ScanOptions(fmr=0.1, calibrate_on=str(people_index)), **wanted)
+
+    for changed in (
+        ScanOptions(fmr=0.2, calibrate_on=str(people_index)),
+        ScanOptions(fpir=0.1, calibrate_on=str(people_index)),
+    ):
+        with pytest.raises(RunMismatch, match="other options: threshold differ"):
+            scan(str(generated_folder), options=changed, resume=True, **wanted)
+
+
 def test_resuming_a_finished_run_with_other_options_is_refused(
     people_index: Path, generated_folder: Path, tmp_path: Path
 ) -> None:
