@@ -13,7 +13,7 @@ from scanner.errors import RunMismatch, UsageError
 from scanner.sources.location import clean_uri
 
 _TABLES = ("queries", "matches", "rejects", "crops", "identities", "photos", "samples")
-Kind = Literal["run", "index", "audit", "demo", "file"]
+Kind = Literal["run", "index", "audit", "demo", "generated", "inversions", "inverse", "file"]
 _NAMES: dict[str, tuple[str, ...]] = {
     "run": (
         "unfinished",
@@ -30,8 +30,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "index": ("manifest.json", "segments", "tombstones", "erasures", "intake", "lock"),
     "audit": ("unfinished", "audit.json", "scores.parquet", "report.html"),
     "demo": ("world", "indexes", "run", "run-leaking", "run-innocent", "audit", "outcome.json"),
+    "generated": ("unfinished", "generated.json", "rejects.parquet"),
+    "inversions": ("unfinished", "inversions.json", "inversions.parquet", "rejects.parquet", "encoder.safetensors"),
+    "inverse": ("unfinished", "inverse.json", "inverse.safetensors"),
 }
 """What lies at the top of each kind of folder, finished or not."""
+_SHARDS = re.compile(r"(images|reconstructions)-[0-9]{6}\.(tar|parquet)")
+"""Images that a generator or an inversion made, in its folder."""
 _OTHERS = re.compile(r"\.?codec\..*|\..*\.(tmp|gone|building)")
 _WITNESS = re.compile(r"witness-[0-9]+")
 """A further embedder's run, in a run folder."""
@@ -124,13 +129,23 @@ def _may_fill(folder: Path, work: Path) -> bool:
     return all(entry == work or entry.name == "policy.json" for entry in folder.iterdir())
 
 
+_PATTERNS: dict[str, re.Pattern[str]] = {"run": _WITNESS, "generated": _SHARDS, "inversions": _SHARDS}
+"""Names of a kind of folder that are not a few words."""
+
+
 def _check_ours(folder: Path, kind: Kind) -> None:
-    """Refuse to delete a folder that is no run, or no index, or holds anything that we do not make."""
+    """Refuse to delete a folder that is not of this kind, or holds anything that we do not make."""
     names = [p.name for p in folder.iterdir() if p.name not in _NAMES[kind] and not _OTHERS.fullmatch(p.name)]
-    foreign = [name for name in names if kind != "run" or not _WITNESS.fullmatch(name)]
+    pattern = _PATTERNS.get(kind)
+    foreign = [name for name in names if pattern is None or not pattern.fullmatch(name)]
     if any(folder.iterdir()) and (foreign or not _has_marks(folder, kind)):
-        article = "an" if kind in ("index", "audit") else "a"
-        raise UsageError(f"{folder} is not, or not only, {article} {kind} of ours; --force does not delete it.")
+        article = "an" if kind in ("index", "audit", "inverse") else "a"
+        raise UsageError(
+            f"{folder} is not, or not only, {article} {_WORDS.get(kind, kind)} of ours; --force does not delete it."
+        )
+
+
+_WORDS = {"generated": "folder of generated images", "inversions": "folder of inversions", "inverse": "inverse network"}
 
 
 def _has_marks(folder: Path, kind: Kind) -> bool:
@@ -140,7 +155,7 @@ def _has_marks(folder: Path, kind: Kind) -> bool:
     if kind == "demo":
         return (folder / "world").is_dir() and (folder / "indexes").is_dir()
     work = folder / "unfinished"
-    if kind == "audit":
-        return (folder / "audit.json").is_file() or (work / "plan.json").is_file()
-    begun = work.is_dir() and all(p.name in ("faces", "join", "matched", "copies") for p in work.iterdir())
-    return (folder / "run.json").is_file() or begun
+    if kind == "run":
+        begun = work.is_dir() and all(p.name in ("faces", "join", "matched", "copies") for p in work.iterdir())
+        return (folder / "run.json").is_file() or begun
+    return (folder / f"{kind}.json").is_file() or (work / "plan.json").is_file()
