@@ -160,12 +160,12 @@ def decode_item(item: Item, *, pixels_max: int = PIXELS_MAX, side_min: int = SID
     return Picture(item.item_id, item.uri, item.identity, pixels)
 
 
-def encode_png(pixels_rgb_u8: NDArray[np.uint8]) -> bytes:
-    """Return (h, w, 3) uint8 RGB as PNG: the same pixels give the same bytes, with the same Pillow."""
+def encode_png(pixels_rgb_u8: NDArray[np.uint8], *, level: int = 6) -> bytes:
+    """Return (h, w, 3) uint8 RGB as PNG, at zlib's `level`: same pixels, same bytes, with the same Pillow."""
     if pixels_rgb_u8.dtype != np.uint8 or pixels_rgb_u8.shape[2:] != (3,):
         raise ValueError(f"expected uint8 (h, w, 3), got {pixels_rgb_u8.dtype} {pixels_rgb_u8.shape}")
     out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels_rgb_u8)).save(out, "PNG", compress_level=6, optimize=False)
+    Image.fromarray(np.ascontiguousarray(pixels_rgb_u8)).save(out, "PNG", compress_level=level, optimize=False)
     return out.getvalue()
 
 

@@ -41,6 +41,7 @@ class Reason(Enum):
     FACE_TURNED_AWAY = "face_turned_away"
     FACE_UNSURE = "face_unsure"
     BAD_EMBEDDING = "bad_embedding"
+    NOT_FINITE = "not_finite"
 
 
 @dataclass(frozen=True, slots=True)

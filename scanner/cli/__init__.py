@@ -21,6 +21,8 @@ COMMANDS = {
     "index": ("scanner.cli.index", "Build, add to, erase from and check indexes of candidate data sets."),
     "embed": ("scanner.cli.embed", "Faces of a source to embeddings (Parquet), resumable."),
     "scan": ("scanner.cli.scan", "The main job: search images against indexes, write a run folder with a report."),
+    "generate": ("scanner.cli.generate", "Sample a generator: images by seed, in shards, resumable."),
+    "invert": ("scanner.cli.invert", "Networks backwards: images to latents, features to images."),
     "audit": ("scanner.cli.audit", "Identity membership audit of generators, and the release gate."),
     "check": ("scanner.cli.check", "Was this person, or were these works, in training? A few photos against a run."),
     "calibrate": ("scanner.cli.calibrate", "Thresholds at wanted false match rates, from labelled faces."),
@@ -115,7 +117,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(words: Sequence[str]) -> int:
-    if words[:1] in (["scan"], ["embed"], ["audit"]) or words[:2] in (["index", "build"], ["index", "add"]):
+    if words[:1] in (["scan"], ["embed"], ["audit"], ["generate"]) or words[:2] in (
+        ["index", "build"],
+        ["index", "add"],
+        ["invert", "latent"],
+        ["invert", "features"],
+        ["invert", "apply"],
+    ):
         click.echo(
             "interrupted: what was finished is kept; the same command with --resume goes on from there.", err=True
         )

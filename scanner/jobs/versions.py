@@ -12,7 +12,7 @@ from pathlib import Path
 from scanner._version import __version__
 
 _LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "onnxruntime", "insightface", "opencv-python", "pillow", "dlib-bin", "scipy",
-    "scikit-learn",
+    "scikit-learn", "torch",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ REASON_TEXT = {
     "face_turned_away": "face below the frontality gate",
     "face_unsure": "detection below the certainty gate",
     "bad_embedding": "the vector is not finite or zero",
+    "not_finite": "the generator put out NaN or infinities",
 }
 
 

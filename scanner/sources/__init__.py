@@ -11,6 +11,7 @@ Every source describes itself cheaply (`describe`), yields its entries in an ord
     zip         ZipSource       StyleGAN's dataset.zip with its labels, or plain
     parquet     ParquetSource   a column of bytes, or Hugging Face's struct of bytes and path
     recordio    RecordSource    MXNet's *.rec, with or without *.idx; the face-recognition convention
+    generated   GeneratedSource images that a generator makes as they are read: generated:GEN.toml?n=300&seed=1
     chain       ChainedSource   several of these, one after the other
 
 Ready embeddings come as blocks of unit rows instead of images (`open_embeddings`):

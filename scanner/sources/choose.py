@@ -12,6 +12,7 @@ from scanner.errors import SourceError, UsageError
 from scanner.sources.base import Source
 from scanner.sources.chain import ChainedSource
 from scanner.sources.folder import FolderSource, Listed, listed_remote
+from scanner.sources.generated import GENERATED, GeneratedSource
 from scanner.sources.location import Location, clean_uri, is_url, locate
 from scanner.sources.names import IMAGE_SUFFIXES, is_image_name, suffix_of, text_of
 from scanner.sources.options import FILE_BYTES_MAX, Options, parse_identity_from
@@ -36,10 +37,11 @@ def open_source(
     bytes_max: int = FILE_BYTES_MAX,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Open a folder, an image, an archive or a pattern of archives, local or by URL.
+    """Open a folder, an image, an archive or a pattern of archives, local or by URL; or a generator.
 
     Args:
-        spec: a path or any URL of fsspec; `{00..03}`, `{a,b}` and `*` name several, read in sorted order.
+        spec: a path or any URL of fsspec; `{00..03}`, `{a,b}` and `*` name several, read in sorted order.  Or
+            `generated:GEN.toml?n=300&seed=1`, see `scanner.sources.generated`.
         identity_from: "labels" (what the format says), "folder" (first sub-folder), "name" (file name up to
             its last underscore), "nothing" or None.
         image_column: the Parquet column of images; "image" if not named.
@@ -49,8 +51,11 @@ def open_source(
 
     Raises:
         SourceError: it is not there, is not what it says, or holds no entry at all.
+        ModelError: a generator that cannot be opened.
         UsageError: the options do not fit.
     """
+    if spec.startswith(GENERATED):
+        return GeneratedSource(spec, bytes_max=bytes_max)
     options = Options(parse_identity_from(identity_from), image_column, identity_column, bytes_max)
     places = expand(spec, storage_options)
     uri = clean_uri(spec)
