@@ -115,6 +115,30 @@ REJECTS: Final = pa.schema(
     ]
 )
 
+INVERSIONS: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("identity", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("restarts", pa.int32(), nullable=False),
+        pa.field("steps", pa.int32(), nullable=False),
+        pa.field("loss", pa.float64()),
+        pa.field("pixel_mse", pa.float64()),
+        pa.field("psnr_db", pa.float64()),
+        pa.field("relative_error", pa.float64()),
+        pa.field("feature", pa.float64()),
+        pa.field("identity_score", pa.float64()),
+        pa.field("label", pa.int64()),
+        pa.field("latent", pa.list_(pa.float32())),
+    ]
+)
+"""One row an image whose latent was searched: see `scanner.inversion.plan.Recovered`.
+
+`identity` is the label that the user brought, `identity_score` the cosine of image and reconstruction; what failed has no
+figures.
+"""
+
 CROPS: Final = pa.schema(
     [
         pa.field("side", pa.string(), nullable=False),

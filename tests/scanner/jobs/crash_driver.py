@@ -2,7 +2,7 @@
 
     python crash_driver.py JOB SOURCES OUT STRIDE OFFSET
 
-JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched) or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
+JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched), invert, generate or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
 child dies just before that step in OUT/n; another child then runs the same job with `resume`.  The last line of
 stdout is a JSON object: how many steps an uninterrupted job takes, which were tried, and every difference.
 """
@@ -21,15 +21,24 @@ from drawn_people import BY_FOLDER, FACES, files_of
 
 import scanner.pipeline
 from indexes import open_index
-from scanner.jobs import intake, join
+from scanner.jobs import generate as generate_job
+from scanner.jobs import intake, invert_tools, join
 from scanner.jobs.build import BuildOptions, add, build
 from scanner.jobs.embed import embed
+from scanner.jobs.invert_latent import invert_latent
+from scanner.jobs.invert_options import InvertOptions
 from scanner.jobs.scan import scan
 from scanner.jobs.scan_options import ScanOptions
 
 # Imported before the fork, so that no child pays for it; sessions are opened by the children.
 import scanner.embedders.onnx_network  # isort: skip
 import scanner.faces.given  # isort: skip
+
+if sys.argv[1:2] in (["invert"], ["generate"]):
+    import scanner.generators.description
+    import scanner.inversion.encoder
+    import scanner.inversion.latent
+    import scanner.networks.tensors
 
 STEPS = ("fsync", "replace", "rename", "mkdir", "rmdir", "unlink")
 SHARD_ENTRIES = 4
@@ -51,6 +60,18 @@ def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
             generated, against=sources / "index", out=folder / "out", faces=FACES,
             options=ScanOptions(threshold=0.5, with_crops=True), resume=resume,
         )  # fmt: skip
+
+    elif job == "invert":
+        options = InvertOptions(
+            restarts=1, steps_max=20, draws=8, slots=4, shard_images=4, encoder="train", encoder_steps=12
+        )
+        invert_latent(
+            sources / "generator" / "sketch.toml", [generated], folder / "out", options=options, resume=resume
+        )
+
+    elif job == "generate":
+        sketch = sources / "generator" / "sketch.toml"
+        generate_job.generate(sketch, folder / "out", count=14, seed=2, resume=resume)
 
     elif job == "match":
         null = str(sources / "null.idx")
@@ -127,7 +148,9 @@ def main() -> None:
     job, sources, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     stride, offset = int(sys.argv[4]), int(sys.argv[5])
     scanner.pipeline.SHARD_ENTRIES = intake.SHARD_ENTRIES = SHARD_ENTRIES
+    generate_job.SHARD_IMAGES = 5
     join.BLOCK_ROWS = 6
+    invert_tools.CHECKPOINT_EVERY = 5
     whole = start(job, sources, out / "whole")
     status, steps = run_in_child(job, sources, whole, resume=False)
     assert status == 0

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from drawn_people import BY_FOLDER, FACES, crop, photos_of, png, write_people
+from small_gen import write_generator
 
 from scanner.images import encode_png
 from scanner.jobs.build import BuildOptions, build
@@ -41,11 +42,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(6):
         small = cv2.resize(crop(number, 3), (40, 40), interpolation=cv2.INTER_AREA)
         (folder / "small" / f"{number}.png").write_bytes(encode_png(np.asarray(small, np.uint8)))
+    write_generator(folder / "generator")
     return folder
 
 
 @pytest.mark.parametrize(
-    ("job", "offset"), [("embed", 1), ("build", 2), ("replace", 5), ("scan", 3), ("add", 4), ("match", 6)]
+    ("job", "offset"),
+    [("embed", 1), ("build", 2), ("replace", 5), ("scan", 3), ("add", 4), ("match", 6), ("invert", 0), ("generate", 0)],
 )
 def test_a_killed_job_resumed_equals_one_that_was_not_killed(
     job: str, offset: int, sources: Path, tmp_path: Path
