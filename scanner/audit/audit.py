@@ -1,6 +1,7 @@
 """The audit: which generators give away the people they were trained on, and does a release policy allow it?
 
     AUDIT.toml ──► sources, embedded once each ──► people, cleaned ──► scores, rates, gate ──► audit.json, report.html
+               └──► a split network's features ──► re-created photos ──► match rates ──────────┘
 
 A kill leaves finished sources in `OUT/unfinished`; resumed, the bytes are those of an uninterrupted audit.
 """
@@ -21,8 +22,12 @@ from scanner.audit.check import check_sources, read_shares, sources_of
 from scanner.audit.config import AuditConfig, GeneratorSection, place_of, read_config
 from scanner.audit.look import Input
 from scanner.audit.people import sort_people
-from scanner.audit.results import measure
+from scanner.audit.recovery import recover
+from scanner.audit.results import measure, plain
 from scanner.audit.sources import Reader
+from scanner.audit.split import split_audit
+from scanner.audit.split_open import Opened, open_split
+from scanner.audit.split_results import joined, write_split
 from scanner.audit.verdict import verdict_of
 from scanner.errors import RunMismatch
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
@@ -54,8 +59,11 @@ class AuditResult:
 
     @property
     def allows(self) -> bool:
-        """True when the gate passes, or there is none."""
-        return self.document["config"]["gate"] is None or self.document["verdict"]["state"] == "pass"
+        """True when every gate of the file passes, or there is none."""
+        gates = [generator["gate"] for generator in self.document["generators"] if generator["gate"] is not None]
+        split = self.document.get("split")  # audits of an older scanner have none
+        gates += [split["gate"]] if split is not None and split["gate"] is not None else []
+        return all(gate["state"] == "pass" for gate in gates)
 
 
 def audit(
@@ -84,42 +92,66 @@ def audit(
     if is_finished(out / "audit.json", work, resume=resume):
         return _finished(out, config)
     check_sources(config, folder)
+    opened = open_split(config, folder) if config.split is not None else None
     if force:
         remove_folder(out)
     artefacts.make_private_folder(out)
     sweep(out)
     begin_work(work, {"policy_sha256": config.sha256(), **config.document()}, resume=resume)
     reader = Reader(config, folder, work, resume=resume, progress=progress)
-    for name in sources_of(config):
-        reader.read(name)
-    progress.stage("audit", total=len(config.generator), unit="generators")
-    measured = []
-    for generator in config.generator:
-        measured.append(measure(generator, _input(generator, config, folder, reader), config))
-        progress.advance(1)
-    fingerprint = reader.read(config.people.non_members).fingerprint
-    _write_scores(out / "scores.parquet", [columns for _, columns in measured], fingerprint)
-    generators = [document for document, _ in measured]
+    generators = _generators(config, folder, out, reader, work, progress) if config.generator else []
+    split = _split(opened, config, out, work, progress) if opened is not None else None
+    verdict = verdict_of(generators, used_by_generator=config.embedder.used_by_generator) if generators else None
+    tables = [name for name, there in (("scores.parquet", generators), ("split.parquet", split)) if there]
     document = {
         "format": AUDIT_FORMAT,
         "format_version": AUDIT_VERSION,
         "config": config.document(),
         "policy_sha256": config.sha256(),
         "embedder": {
-            "fingerprint": fingerprint,
+            "fingerprint": reader.read(config.people.non_members).fingerprint if generators else None,
             "used_by_generator": config.embedder.used_by_generator,
             "names": sorted({str(road["embedder"].get("name", "?")) for road in reader.roads.values()}),
         },
         "sources": reader.counts(),
         "generators": generators,
-        "verdict": verdict_of(generators, used_by_generator=config.embedder.used_by_generator),
-        "files": {"scores.parquet": hashlib.sha256((out / "scores.parquet").read_bytes()).hexdigest()},
+        "split": split,
+        "verdict": joined(verdict, split["verdict"] if split else None),
+        "files": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in tables},
         "versions": versions(),
     }
     write_json(out / "audit.json", document)  # the last of the data: a folder with audit.json is complete
     write_audit_page(out)
     remove_folder(work)
     return AuditResult(out, document)
+
+
+def _generators(
+    config: AuditConfig, folder: Path, out: Path, reader: Reader, work: Path, progress: Progress
+) -> list[dict[str, Any]]:
+    """Attack every generator and write `scores.parquet`; return their entries in `audit.json`."""
+    for name in sources_of(config):
+        reader.read(name)
+    progress.stage("audit", total=len(config.generator), unit="generators")
+    measured = []
+    for generator in config.generator:
+        entry, columns = measure(generator, _input(generator, config, folder, reader), config)
+        if config.recovery is not None:
+            found, score = recover(generator, config, folder, reader, work, progress)
+            entry["recovery"] = plain(found)
+            columns["scores"]["recovery"] = [score.get(name) for name in columns["identity"]]
+        measured.append((entry, columns))
+        progress.advance(1)
+    fingerprint = reader.read(config.people.non_members).fingerprint
+    _write_scores(out / "scores.parquet", [columns for _, columns in measured], fingerprint)
+    return [document for document, _ in measured]
+
+
+def _split(opened: Opened, config: AuditConfig, out: Path, work: Path, progress: Progress) -> dict[str, Any]:
+    """Attack the split network and write `split.parquet`; return its section of `audit.json`."""
+    section, rows = split_audit(opened, work / "split", seed=config.audit.seed, progress=progress)
+    write_split(out / "split.parquet", rows, opened.network.fingerprint)
+    return section
 
 
 def _input(generator: GeneratorSection, config: AuditConfig, folder: Path, reader: Reader) -> Input:

@@ -9,6 +9,7 @@ from pathlib import Path
 from indexes import open_index
 from indexes.errors import IndexesError
 from scanner.audit.config import AuditConfig, place_of
+from scanner.audit.split_check import SplitCost, estimate_split
 from scanner.errors import EmbedderMismatch, ScannerError, UsageError
 from scanner.evidence.gate import members_at_least, share
 from scanner.jobs.estimate import speed_of
@@ -28,6 +29,8 @@ class Cost:
         faces_s: predicted seconds of the embedding; None where not known.
         members_at_least: member identities that a pass of the gate takes at the very least; None without a gate.
         leak_rate_max: of the gate.
+        split: of the split audit; None without [split].
+        recovery_s: most seconds that running the generators backwards can take; None without [recovery] or where not known.
     """
 
     sources: dict[str, int | None]
@@ -36,6 +39,8 @@ class Cost:
     faces_s: float | None
     members_at_least: int | None
     leak_rate_max: float | None
+    recovery_s: float | None = None
+    split: SplitCost | None = None
 
     def sentence(self) -> str:
         """Return the estimate for people."""
@@ -43,11 +48,15 @@ class Cost:
             f"{name}: {'an unknown number of' if entries is None else entries} entries"
             for name, entries in self.sources.items()
         ]
-        if self.images_per_s is None:
+        if self.split is not None:
+            lines.append(self.split.sentence())
+        if self.images_per_s is None and self.sources:
             lines.append("all are embeddings: minutes at most")
-        else:
+        elif self.sources:
             known = "not known" if self.faces_s is None else f"{self.faces_s:.0f} s"
             lines.append(f"{self.images or 'an unknown number of'} images at {self.images_per_s:.1f} images/s: {known}")
+        if self.recovery_s is not None:
+            lines.append(f"running the generators backwards: at most {self.recovery_s:.0f} s, usually far less")
         if self.members_at_least is not None and self.leak_rate_max is not None:
             lines.append(
                 f"the gate cannot pass at {share(self.leak_rate_max)} with fewer than {self.members_at_least} member identities"
@@ -57,6 +66,8 @@ class Cost:
 
 def sources_of(config: AuditConfig) -> list[str]:
     """Return every source of the file, each once, in the order in which they are read."""
+    if not config.generator:
+        return []  # only a split network is audited
     named = [config.people.members, config.people.non_members]
     if all(generator.members is not None for generator in config.generator):
         named = named[1:]  # nobody asks for the members of [people]
@@ -91,6 +102,7 @@ def check_sources(config: AuditConfig, folder: Path) -> dict[str, int | None]:
                 read_shares(Path(place_of(generator.shares, folder)))
             except UsageError as error:
                 problems.append(f"generator[{number + 1}].shares: {error}")
+    problems += _recovery_problems(config, folder)
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise UsageError(f"The audit cannot be done:\n{listed}\nNothing was done. Mend the file or the sources.")
@@ -119,7 +131,26 @@ def estimate_audit(config: AuditConfig, folder: Path) -> Cost:
     return Cost(
         counts, images, images_per_s, seconds if pictures else 0.0,
         members_at_least(policy) if policy else None, policy.leak_rate_max if policy else None,
+        _recovery_s(config, folder), estimate_split(config, folder) if config.split is not None else None,
     )  # fmt: skip
+
+
+def _recovery_s(config: AuditConfig, folder: Path) -> float | None:
+    """Return the most seconds that the inversions can take, from a moment of each one's own steps."""
+    section = config.recovery
+    if section is None:
+        return None
+    from scanner.audit.recovery import invert_options
+    from scanner.jobs.invert_estimate import estimate
+
+    options, seconds = invert_options(section, device=config.embedder.device), 0.0
+    for generator in config.generator:
+        for model in (generator.model, generator.reference_model):
+            if model is not None:
+                photos = [place_of(generator.training or generator.members or config.people.members, folder)]
+                found = estimate(place_of(model, folder), photos, options=options, sources=config.sources())
+                seconds += 2 * section.images_max * found.steps_each_max / found.image_steps_per_s
+    return seconds
 
 
 def read_shares(path: Path) -> dict[str, float]:
@@ -163,6 +194,24 @@ def _look(config: AuditConfig, place: str) -> tuple[int | None, str | None]:
         ready = ReadyFaces(place, sources, embedded_by=config.embedder.embedded_by)
         return open_embeddings(place).count(), ready.fingerprint
     return sources.open([place]).count(), None
+
+
+def _recovery_problems(config: AuditConfig, folder: Path) -> list[str]:
+    """Return what keeps `[recovery]` from being done, each with its key."""
+    problems: list[str] = []
+    for number, generator in enumerate(config.generator):
+        for key in ("model", "reference_model"):
+            model = getattr(generator, key)
+            if model is not None and not Path(place_of(model, folder)).is_file():
+                problems.append(f"generator[{number + 1}].{key}: there is no {model}; name a GEN.toml")
+        if generator.model is not None:
+            photos = (generator.training or generator.members or config.people.members, config.people.non_members)
+            problems += [
+                f"{', '.join(_keys(config, name))}: [recovery] needs the pictures, and {name} holds vectors"
+                for name in photos
+                if _is_vectors(config, place_of(name, folder))
+            ]
+    return problems
 
 
 def _is_vectors(config: AuditConfig, place: str) -> bool:

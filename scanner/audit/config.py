@@ -1,6 +1,6 @@
 """`AUDIT.toml`: what an audit compares, how, and what the gate tolerates; read whole, with every problem at once.
 
-    [people]                        # the one section besides [[generator]] that must be there
+    [people]                        # what must be there: [people] and [[generator]], or [split], or all three
     members = "members.tar"
     non_members = "others.tar"
 
@@ -17,11 +17,13 @@ import difflib
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from indexes.atomic import encode_json
+from scanner.audit.recovery_config import RecoverySection
+from scanner.audit.split_config import SplitSection
 from scanner.errors import UsageError
 from scanner.evidence.gate import Policy
 from scanner.jobs.options import FaceOptions, SourceOptions
@@ -44,7 +46,7 @@ class EmbedderSection(_Section):
     """`[embedder]`: how pictures become vectors.
 
     Attributes:
-        spec: as `--embedder`; left out, what is installed is taken.
+        spec: as `--embedder`; left out, what is installed is taken.  A file beside this one comes first.
         faces: as `--faces`.
         detector: an SCRFD file for faces = "detect"; left out, the pack's own.
         device: "auto", "cpu" or "cuda".
@@ -89,6 +91,8 @@ class GeneratorSection(_Section):
         shares: a CSV with the columns identity and share (of the training set): the dose of the dose-response.
         identities: |Y_G|, number of identities in training; left out, the number of members.
         step: how long it was trained, in any unit.
+        model: the generator itself (GEN.toml), for `[recovery]`.
+        reference_model: another one that did not see the members; its recovery errors calibrate those of `model`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -99,6 +103,8 @@ class GeneratorSection(_Section):
     shares: PathText | None = None
     identities: PositiveInt | None = None
     step: float | None = None
+    model: PathText | None = None
+    reference_model: PathText | None = None
 
 
 class AttackSection(_Section):
@@ -128,16 +134,27 @@ class GateSection(_Section):
         return Policy(self.leak_rate_max, self.confidence, self.fpr, self.power_min)
 
 
+_NOBODY = PeopleSection.model_construct(members="", non_members="", identity_from="labels", photos=None)
+
+
 class AuditConfig(_Section):
-    """The whole file."""
+    """The whole file: [people] and [[generator]], or [split], or all three."""
 
     audit: AuditSection = AuditSection()
     embedder: EmbedderSection = EmbedderSection()
     people: PeopleSection
-    generator: tuple[GeneratorSection, ...] = Field(min_length=1)
+    generator: tuple[GeneratorSection, ...]
     attack: AttackSection = AttackSection()
     sweep: SweepSection = SweepSection()
     gate: GateSection | None = None
+    recovery: RecoverySection | None = None
+    split: SplitSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_alone(cls, document: Any) -> Any:
+        alone = isinstance(document, dict) and "split" in document and not {"people", "generator"} & document.keys()
+        return {**document, "people": _NOBODY, "generator": ()} if alone else document
 
     @field_validator("generator")
     @classmethod
@@ -148,27 +165,69 @@ class AuditConfig(_Section):
             raise ValueError(f"two generators are called {', '.join(twice)}: give each a name of its own")
         return generators
 
+    @model_validator(mode="after")
+    def _generators_have_people(self) -> Self:
+        if self.people is not _NOBODY and not self.generator:
+            raise ValueError(
+                "[people] are for generators, and there is none: write a [[generator]], or leave [people] out"
+            )
+        if self.people is _NOBODY and (self.gate is not None or self.recovery is not None):
+            raise ValueError(
+                "[gate] and [recovery] are for generators, and there is none; [split] has match_rate_max for its gate"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _recovery_has_a_model(self) -> Self:
+        with_model = [generator.name for generator in self.generator if generator.model is not None]
+        if self.recovery is None and with_model:
+            raise ValueError(
+                f"the model of {with_model[0]} is for recovery: write a section [recovery], or leave it out"
+            )
+        if self.recovery is not None and not with_model:
+            raise ValueError('[recovery] needs a generator to run backwards: give a [[generator]] a model = "gen.toml"')
+        alone = [g.name for g in self.generator if g.reference_model is not None and g.model is None]
+        if alone:
+            raise ValueError(f"the reference_model of {alone[0]} calibrates a model, and there is none: give it one")
+        return self
+
     def document(self) -> dict[str, Any]:
         """Return every key, as written or by default, as plain JSON values."""
-        return self.model_dump(mode="json")
+        told = self.model_dump(mode="json")
+        return told if self.generator else {**told, "people": None}
 
     def sha256(self) -> str:
         """Return the hash of `document`."""
         return hashlib.sha256(encode_json(self.document())).hexdigest()
 
     def faces(self, folder: Path) -> FaceOptions:
-        """Return how pictures become vectors; a detector's path is relative to `folder`."""
+        """Return how pictures become vectors; a network's path is relative to `folder`."""
         chosen = self.embedder
         detector = place_of(chosen.detector, folder) if chosen.detector else None
-        return FaceOptions(embedder=chosen.spec, faces=chosen.faces, detector=detector, device=chosen.device)
+        return FaceOptions(
+            embedder=_embedder_of(chosen.spec, folder), faces=chosen.faces, detector=detector, device=chosen.device
+        )
 
     def sources(self) -> SourceOptions:
         """Return how sources are read."""
         return SourceOptions(identity_from=self.people.identity_from)
 
 
+def _embedder_of(spec: str | None, folder: Path) -> str | None:
+    """Return an embedder whose network lies beside the file with its whole path; others as they are."""
+    kind, colon, path = (spec or "").partition(":")
+    beside = folder / path
+    return f"{kind}:{beside}" if colon and path and not Path(path).is_absolute() and beside.exists() else spec
+
+
+GENERATED = "generated:"
+"""Before the file of a generator that is sampled directly."""
+
+
 def place_of(written: str, folder: Path) -> str:
     """Return a path of the file as one that can be opened: URLs as they are, the rest relative to `folder`."""
+    if written.startswith(GENERATED):
+        return GENERATED + str(folder / Path(written.removeprefix(GENERATED)).expanduser())
     return written if "://" in written else str(folder / Path(written).expanduser())
 
 
@@ -203,6 +262,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     "attack": AttackSection,
     "sweep": SweepSection,
     "gate": GateSection,
+    "recovery": RecoverySection,
+    "split": SplitSection,
 }
 
 

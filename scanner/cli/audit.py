@@ -24,11 +24,12 @@ EXIT_ALLOWED, EXIT_REFUSED = 0, 1
 @target_options
 @talk_options
 def command(toml: str, out: str | None, **given: Any) -> int:
-    """Attack generators with photos of people who were in training, and of others who were not.
+    """Attack generators with photos of people who were in training, and of others who were not; or a split network.
 
     AUDIT.toml names both, the generators' samples, and what a release tolerates (docs/guide.md, Audit).  The audit writes
-    a score an identity, how well each score tells members from non-members, and a page.  With a [gate] the exit code is
-    0 only when the gate passes, and 1 when it fails or cannot say.
+    a score an identity, how well each score tells members from non-members, and a page.  With [split] it re-creates photos
+    from a network's features and says at which cut a person is still recognised (docs/split.md).  With a gate the exit
+    code is 0 only when every gate passes, and 1 when one fails or cannot say.
 
     \b
     scanner audit AUDIT.toml --check
@@ -47,6 +48,8 @@ def command(toml: str, out: str | None, **given: Any) -> int:
         say(_line(generator), quiet=quiet)
         if generator["gate"] is not None and len(result.document["generators"]) > 1:
             say(f"  {generator['gate']['sentence']}", quiet=quiet)
+    for line in _cuts(result.document.get("split")):
+        say(line, quiet=quiet)
     say(f"{result.document['verdict']['sentence']}\nreport: {result.folder / 'report.html'}", quiet=quiet)
     answer(
         {
@@ -54,6 +57,7 @@ def command(toml: str, out: str | None, **given: Any) -> int:
             **result.document["verdict"],
             "policy_sha256": result.document["policy_sha256"],
             "generators": [_short(generator) for generator in result.document["generators"]],
+            "split": _split(result.document.get("split")),
         }
     )
     return EXIT_ALLOWED if result.allows else EXIT_REFUSED
@@ -91,3 +95,39 @@ def _short(generator: dict[str, Any]) -> dict[str, Any]:
         "state": None if gate is None else gate["state"],
         "leak_rate": None if gate is None else [gate["leak_low"], gate["leak_rate"], gate["leak_high"]],
     }
+
+
+def _undefended(split: dict[str, Any] | None) -> list[dict[str, Any]]:
+    return [] if split is None else [unit for unit in split["units"] if unit["defence"]["kind"] == "none"]
+
+
+def _cuts(split: dict[str, Any] | None) -> list[str]:
+    """Return a line a cut: how like the picture, and who recognises it."""
+    lines = []
+    for unit in _undefended(split):
+        told = [
+            f"{entry['judge']} {100 * at['value']:.0f} % ({100 * at['low']:.0f} to {100 * at['high']:.0f})"
+            for entry in unit["judges"]
+            if "headline" in entry and entry["fmr"] == unit["judges"][0]["fmr"]
+            for at in [entry["rates"]["type_1"][entry["headline"]]]
+        ]
+        agreement = unit["own"].get("agreement")
+        told += [] if agreement is None else [f"the network's class in {100 * agreement['value']:.0f} %"]
+        psnr = unit["quality"]["psnr_db"]["mean"]
+        lines.append(f"{unit['cut']}, {unit['layers']} layers: PSNR {psnr:.1f} dB; recognised by {', '.join(told)}")
+    return lines
+
+
+def _split(split: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what scripts ask for first."""
+    if split is None:
+        return None
+    rates = {
+        unit["cut"]: {
+            entry["judge"]: entry["rates"]["type_1"][entry["headline"]]["value"]
+            for entry in unit["judges"]
+            if "headline" in entry and entry["fmr"] == unit["judges"][0]["fmr"]
+        }
+        for unit in _undefended(split)
+    }
+    return {"network": split["network"]["name"], **split["verdict"], "match_rates": rates}

@@ -34,6 +34,7 @@ def figures_of(generator: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
         "photos": _sweep(generator["sweeps"]["photos"], "photos an identity"),
         "dose": _dose(generator["dose"]),
         "power": _power(generator["power"]),
+        **_recovery(generator.get("recovery")),
     }
 
 
@@ -87,6 +88,26 @@ def _roc(columns: Mapping[str, NDArray[Any]], member: NDArray[np.bool_], best: s
         lines, x_label="share of non-members called members (FPR)", y_label="share of members found (TPR)", x_log=True,
         y_range=(0.0, 1.0), marks=[(0.01, "1 %")] if floor < 0.01 else [],  # noqa: PLR2004
     )  # fmt: skip
+
+
+def _recovery(recovery: Mapping[str, Any] | None) -> dict[str, Plot | None]:
+    """Return the recovery errors of both sides, and how many photos are re-created at least as well."""
+    if recovery is None:
+        return {"recovery": None, "recovery_tail": None}
+    members, others = (np.array(recovery["psnr_db"][side]) for side in ("members", "non_members"))
+    both = np.concatenate([members, others])
+    edges = np.linspace(float(both.min()), float(both.max()) + 1e-6, BINS // 2 + 1).tolist()
+    label = "peak signal-to-noise ratio of what was re-created (dB)"
+    return {
+        "recovery": plot(
+            [shares("members", members, edges), shares("non-members", others, edges, filled=True)],
+            x_label=label, y_label="share of photos", height=200,
+        ),
+        "recovery_tail": plot(
+            [exceedance("members", members), exceedance("non-members", others, dashed=True)], y_log=True,
+            x_label=label, y_label="share of photos at or above", height=200,
+        ),
+    }  # fmt: skip
 
 
 def _sweep(points: Sequence[Mapping[str, Any]], label: str) -> Plot | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from indexes.atomic import write_text
 from scanner import artefacts
 from scanner.report.audit_figures import figures_of, growth_figure
+from scanner.report.split_view import split_view
 
 SCORE_TEXT = {
     "best_match": "best match",
@@ -49,16 +50,17 @@ def write_audit_page(folder: Path) -> Path:
     """Write `report.html` into an audit's folder; return its path."""
     path = folder / "report.html"
     document = artefacts.read_json(folder / "audit.json")
-    write_text(path, render(document, artefacts.read_table(folder / "scores.parquet", "scores")))
+    scores = artefacts.read_table(folder / "scores.parquet", "scores") if document["generators"] else None
+    write_text(path, render(document, scores))
     return path
 
 
-def render(document: dict[str, Any], scores: pa.Table) -> str:
+def render(document: dict[str, Any], scores: pa.Table | None) -> str:
     """Return the page.
 
     Args:
         document: `audit.json`.
-        scores: `scores.parquet`.
+        scores: `scores.parquet`; None where only a split network was audited.
     """
     environment = Environment(
         loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
@@ -75,7 +77,9 @@ def render(document: dict[str, Any], scores: pa.Table) -> str:
         a=document,
         verdict=document["verdict"],
         gated=document["config"]["gate"],
-        generators=[_generator(generator, scores) for generator in document["generators"]],
+        title="Identity membership audit" if document["generators"] else "Split-computing audit",
+        generators=[] if scores is None else [_generator(generator, scores) for generator in document["generators"]],
+        split=split_view(document["split"], document["config"]["split"]) if document.get("split") else None,
         growth=growth_figure(document["generators"]),
         left_out_text=LEFT_OUT_TEXT,
         people_max=PEOPLE_MAX,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scanner.audit.config import place_of, read_config
+from scanner.audit.recovery_config import RecoverySection
 from scanner.errors import UsageError
 from scanner.evidence.gate import Policy
 
@@ -40,6 +41,8 @@ training = "t.tar"
 shares = "shares.csv"
 identities = 20
 step = 1.5
+model = "gen.toml"
+reference_model = "ref.toml"
 [[generator]]
 name = "glo-50"
 samples = "/s.tar"
@@ -54,6 +57,15 @@ leak_rate_max = 0.02
 confidence = 0.9
 fpr = 0.05
 power_min = 0.7
+[recovery]
+images_max = 50
+restarts = 3
+steps = 100
+space = "w"
+encoder = true
+centre = 0.6
+scan = true
+seed = 5
 """
 
 
@@ -74,12 +86,15 @@ def test_every_key_is_read(tmp_path: Path):
     assert [generator.name for generator in config.generator] == ["glo-20", "glo-50"]
     assert config.generator[0].model_dump() == {
         "name": "glo-20", "samples": "s3://bucket/s.tar", "members": "m2.tar", "reference": "r.tar", "training": "t.tar",
-        "shares": "shares.csv", "identities": 20, "step": 1.5,
+        "shares": "shares.csv", "identities": 20, "step": 1.5, "model": "gen.toml", "reference_model": "ref.toml",
     }  # fmt: skip
     assert (config.attack.k, config.attack.folds) == (3, 4)
     assert (config.sweep.samples, config.sweep.photos) == ((100, 300), (1, 2))
     assert config.gate is not None
     assert config.gate.policy() == Policy(0.02, 0.9, 0.05, 0.7)
+    assert config.recovery == RecoverySection(
+        images_max=50, restarts=3, steps=100, space="w", encoder=True, centre=0.6, scan=True, seed=5
+    )
 
 
 def test_what_is_left_out_has_the_documented_defaults(tmp_path: Path):
@@ -94,6 +109,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
     assert place_of("a/b.tar", tmp_path) == str(tmp_path / "a/b.tar")
     assert place_of("/a/b.tar", tmp_path) == "/a/b.tar"
     assert place_of("s3://a/b.tar", tmp_path) == "s3://a/b.tar"
+    assert place_of("generated:gen.toml?n=30", tmp_path) == f"generated:{tmp_path}/gen.toml?n=30"
+    assert place_of("generated:/a/gen.toml?n=30", tmp_path) == "generated:/a/gen.toml?n=30"
 
 
 def test_all_problems_are_listed_at_once(tmp_path: Path):
@@ -146,7 +163,10 @@ leak_rate_max = 2
         (SMALL.partition("[[")[0], "generator: missing"),
         (SMALL + '[[generator]]\nname = "g"\nsamples = "t.tar"', "generator: two generators are called g: give each"),
         ("[people", "is no TOML"),
-        (SMALL + "[zzz]", "zzz: unknown key. Known here: audit, embedder, people, generator, attack, sweep, gate."),
+        (
+            SMALL + "[zzz]",
+            "zzz: unknown key. Known here: audit, embedder, people, generator, attack, sweep, gate, recovery",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(text: str, why: str, tmp_path: Path):
