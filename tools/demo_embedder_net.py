@@ -1,7 +1,8 @@
 """The demo embedder's network, its training loss and its ONNX form. Needs torch.
 
 A small residual network: 112 px in, halved by the first layer, 28 -> 14 -> 7 px maps,
-128 numbers out. About 20 million multiply-adds and half a million weights.
+128 numbers out. About 20 million multiply-adds and half a million weights. The second
+network, which judges what is re-created from the first, is narrower.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DIM = 128
 INPUT_NAME, OUTPUT_NAME = "crops", "embedding"
 _OPSET = 17
 
@@ -55,8 +55,8 @@ class ConvNorm(nn.Module):
 class DemoEmbedder(nn.Module):
     """Halved crops to vectors; `write_onnx` puts the halving in front."""
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
-        """Choose the channels at 28, 14 and 7 pixels."""
+    def __init__(self, widths: tuple[int, int, int], *, dim: int) -> None:
+        """Choose the channels at 28, 14 and 7 pixels, and the length of a vector."""
         super().__init__()
         at_28, at_14, at_7 = widths
         self.stem = ConvNorm(3, at_28, stride=2)
@@ -66,10 +66,10 @@ class DemoEmbedder(nn.Module):
         self.block_7 = Residual(at_7)
         self.squeeze = nn.Conv2d(at_7, 32, 1)
         # Places matter in an aligned face, so the map is flattened, not averaged.
-        self.project = nn.Linear(32 * 7 * 7, DIM)
+        self.project = nn.Linear(32 * 7 * 7, dim)
 
     def forward(self, halved: Tensor) -> Tensor:
-        """Embed float32 (n, 3, 56, 56) in [-1, 1]: (n, 128), not normalised."""
+        """Embed float32 (n, 3, 56, 56) in [-1, 1]: (n, dim), not normalised."""
         maps = torch.relu(self.stem(halved))
         maps = self.block_14(torch.relu(self.down_14(maps)))
         maps = self.block_7(torch.relu(self.down_7(maps)))
@@ -99,7 +99,7 @@ def pair_loss(vectors: Tensor, *, scale: float, margin: float) -> Tensor:
 
 
 def write_onnx(model: DemoEmbedder, path: Path) -> None:
-    """Write the network as ONNX: float32 (n, 3, 112, 112) RGB in, (n, 128) out.
+    """Write the network as ONNX: float32 (n, 3, 112, 112) RGB in, (n, dim) out.
 
     The graph is spelled out node by node, batch norms folded: thirteen nodes that any
     runtime of opset 17 reads, whichever exporter the installed torch prefers.
@@ -140,9 +140,9 @@ def write_onnx(model: DemoEmbedder, path: Path) -> None:
 
     graph = helper.make_graph(
         nodes,
-        "drawn-face-128",
+        path.stem,
         [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["n", 3, 112, 112])],
-        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["n", DIM])],
+        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["n", model.project.out_features])],
         weights,
     )
     opset = helper.make_opsetid("", _OPSET)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from tools.demo_embedder_net import DIM, INPUT_NAME, OUTPUT_NAME
+from tools.demo_embedder_net import INPUT_NAME, OUTPUT_NAME
 from tools.demo_embedder_score import accept_rates, rank_one, unit_rows
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _pace(session: onnxruntime.InferenceSession) -> int:
     return round(_ROUNDS * _BATCH / (time.perf_counter() - began))
 
 
-def write_card(onnx_path: Path) -> None:
+def write_card(onnx_path: Path, *, dim: int) -> None:
     """Write the card that tells an embedder how to feed the network, beside it."""
     card = {
         "sha256": hashlib.sha256(onnx_path.read_bytes()).hexdigest(),
@@ -73,7 +73,7 @@ def write_card(onnx_path: Path) -> None:
         "scale": 1 / 127.5,
         "output": OUTPUT_NAME,
         "pooling": None,
-        "dim": DIM,
+        "dim": dim,
     }
     _write_json(onnx_path.with_suffix(".json"), card)
 

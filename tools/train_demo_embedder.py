@@ -1,11 +1,14 @@
 """Train the demo embedder on drawn people and test it on people it never saw.
 
     python -m tools.train_demo_embedder --cache /tmp/drawn-faces
+    python -m tools.train_demo_embedder --judge --cache /tmp/drawn-faces
     python -m tools.train_demo_embedder --smoke --cache /tmp/c --out /tmp/o
 
 Run from the repository root with torch installed. It draws what the cache lacks, trains
 (resuming from a checkpoint in the cache), measures, and writes three files to `--out`:
-`drawn-face-128.onnx`, its `.json` card and its `.training.json` record.
+`drawn-face-128.onnx`, its `.json` card and its `.training.json` record. `--judge` does the
+same for `drawn-judge-64.onnx`, a second, narrower network of other first weights: it judges
+what is re-created from the first one's features.
 World 1 is for training, world 2 for the test, world 3 for watching progress.
 """
 
@@ -31,7 +34,6 @@ from tools.demo_embedder_score import accept_rates, unit_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NAME = "drawn-face-128"
 _HERE = Path(__file__).resolve().parent
 
 
@@ -43,8 +45,10 @@ class Plan:
     watch: Crowd
     test: Crowd
     wide: Crowd
+    name: str = "drawn-face-128"
     seed: int = 1
     widths: tuple[int, int, int] = (32, 64, 128)
+    dim: int = 128
     steps: int = 1500
     people_per_step: int = 128
     crowd_per_cell: int = 4  # people of a step come in groups this large that look alike
@@ -61,6 +65,15 @@ FULL = Plan(
     test=Crowd(world_seed=2, people=1000, photos=4),
     wide=Crowd(world_seed=2, people=10_000, photos=2),
 )
+JUDGE = replace(
+    FULL,
+    train=Crowd(world_seed=1, people=5_000, photos=6),
+    name="drawn-judge-64",
+    seed=2,
+    widths=(24, 48, 64),
+    dim=64,
+    steps=1000,
+)
 SMOKE = Plan(
     train=Crowd(1, 40, 3),
     watch=Crowd(3, 10, 2),
@@ -75,11 +88,12 @@ SMOKE = Plan(
 def main(argv: list[str] | None = None) -> int:
     """Draw, train, export, measure."""
     args = _parser().parse_args(argv)
-    plan = SMOKE if args.smoke else replace(FULL, steps=args.steps)
+    plan = SMOKE if args.smoke else JUDGE if args.judge else FULL
+    plan = plan if args.steps is None else replace(plan, steps=args.steps)
     torch.set_num_threads(args.threads)
     torch.manual_seed(plan.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{NAME}.onnx"
+    path = args.out / f"{plan.name}.onnx"
     if args.test_only:
         _test(plan, path, read_record(path), args)
         return 0
@@ -89,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     model, spent_s = train(plan, faces, watched, args.cache / f"{_key(plan)}.pt")
 
     write_onnx(model.eval(), path)
-    write_card(path)
+    write_card(path, dim=plan.dim)
     facts = {"plan": asdict(plan), "training_s": round(spent_s), "trained_on_drawing": drawing_fingerprint()}
     _test(plan, path, facts | {"torch": torch.__version__}, args)
     return 0
@@ -116,7 +130,7 @@ def train(
     Returns:
         The network and the seconds spent in all its runs.
     """
-    model = DemoEmbedder(plan.widths).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = DemoEmbedder(plan.widths, dim=plan.dim).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=plan.weight_decay)
     first, spent_s = _resume(checkpoint, model, optimizer)
     began = time.monotonic() - spent_s
@@ -196,7 +210,7 @@ def _vary(crops_rgb_u8: NDArray[np.uint8], rng: np.random.Generator) -> torch.Te
 
 
 def _embed(model: DemoEmbedder, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Embed uint8 (people, photos, 56, 56, 3): unit float32 (people, photos, 128)."""
+    """Embed uint8 (people, photos, 56, 56, 3): unit float32 (people, photos, dim)."""
     people, photos = faces.shape[:2]
     model.eval()
     rows = faces.reshape(-1, *faces.shape[2:])
@@ -243,9 +257,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=out, metavar="DIR", help="where the model goes (default: the package)"
     )
-    parser.add_argument(
-        "--steps", type=int, default=FULL.steps, metavar="N", help="training steps (default: %(default)s)"
-    )
+    parser.add_argument("--judge", action="store_true", help="train the second network instead")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the plan's)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="torch threads (default: %(default)s)")
     parser.add_argument(
         "--processes", type=int, default=2, metavar="N", help="drawing processes (default: %(default)s)"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scanner.cli.options import quiet_value, talk_options
 from scanner.cli.talk import answer, say, talk
+
+if TYPE_CHECKING:
+    from scanner.world.demo import Outcome
 
 
 @click.command("demo")
@@ -24,7 +27,8 @@ from scanner.cli.talk import answer, say, talk
 def command(out: str, people: int | None, seed: int | None, force: bool, **given: Any) -> int:  # noqa: FBT001 - click passes flags
     """Draw people, plant leaks among generated images, run the whole road, and compare with the truth.
 
-    Then tell a generator that memorised its training people from one that did not, by 300 samples of each.
+    Then tell a generator that memorised its training people from one that did not, by 300 samples of each and by how
+    well each re-creates its training photos; and show what the features of a split recogniser give away.
 
     Nothing is downloaded and nobody real is shown.
 
@@ -50,24 +54,53 @@ def command(out: str, people: int | None, seed: int | None, force: bool, **given
         f"report            {result.folder / 'report.html'}",
         quiet=quiet,
     )
-    for name, told in outcome.generators.items():
-        seen = (
-            ""
-            if told.leak_seen is None
-            else f"  of the candidates {100 * told.leak_seen:.2g} % given away would have shown\n"
-        )
-        trained = f"{told.members} of them" if name == "leaking" else "none of them"
-        say(
-            f"\n{name} generator, trained on {trained}\n"
-            f"  candidates named {told.named:4d}, {told.named_rightly} of them rightly\n{seen}"
-            f"  report           {told.report}",
-            quiet=quiet,
-        )
+    _say_generators(outcome, quiet=quiet)
+    _say_split(outcome, f"{out}/world/split/audit/report.html", quiet=quiet)
     if outcome.generators:
         say(
             f"\ngo on with\n  scanner check {out}/world/set-a/person-00003 --run {out}/run-leaking\n"
-            f"  scanner audit {out}/world/audit/audit.toml --out {out}/audit\n  scanner report verify {out}/run-leaking",
+            f"  scanner audit {out}/world/audit/audit.toml --out {out}/audit\n  scanner report verify {out}/run-leaking\n"
+            f"  scanner generate {out}/world/generators/leaking.toml {out}-faces -n 1000 --seed 1",
             quiet=quiet,
         )
     answer({"out": out, "report": str(result.folder / "report.html"), **asdict(outcome)})
     return 0
+
+
+def _say_generators(outcome: Outcome, *, quiet: bool) -> None:
+    """Say what became of the two trained generators."""
+    for name, told in outcome.generators.items():
+        back = outcome.rewound[name]
+        trained = f"{told.members} of the candidates" if name == "leaking" else "none of the candidates"
+        seen = "" if told.leak_seen is None else f"; a leak of {100 * told.leak_seen:.2g} % of them would have shown"
+        say(
+            f"\n{name} generator, trained on {trained}\n"
+            f"  its samples      {told.named:5d}   candidates named, {told.named_rightly} of them rightly{seen}\n"
+            f"  run backwards    {back.training_error:5.3f}   median error of {back.photos} training photos, "
+            f"{back.outsiders_error:.3f} of outsiders'; p = {back.ks_p:.2g}",
+            quiet=quiet,
+        )
+        if back.training_matched is not None:
+            say(
+                f"    re-created     {back.training_matched:5d}   training photos match another photo of the person, "
+                f"{back.outsiders_matched} of outsiders'",
+                quiet=quiet,
+            )
+        say(f"  report           {told.report}", quiet=quiet)
+
+
+def _say_split(outcome: Outcome, report: str, *, quiet: bool) -> None:
+    """Say what the features of the split recogniser give away."""
+    from scanner.world.split_network import FMR
+
+    say(
+        "\nrecogniser cut in two, photos re-created from its features without ever seeing a photo; judged by another network\n"
+        f"  cut after        PSNR      match the photo   another photo of the person (false match rate {100 * FMR:g} %)",
+        quiet=quiet,
+    )
+    for cut in outcome.split:
+        say(
+            f"  {cut.layers:2d} layers        {cut.psnr_db:4.1f} dB   {100 * cut.same_photo:14.0f} %   {100 * cut.other_photo:.0f} %",
+            quiet=quiet,
+        )
+    say(f"  report           {report}", quiet=quiet)

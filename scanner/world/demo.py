@@ -3,15 +3,18 @@
 Two candidate data sets are indexed.  The "generated" images hold new pictures of some of their people (leaks),
 copies of some of their very photos, and strangers.  A third set, of people who are in neither, gives the threshold and
 the null.  Afterwards what was found is held against what was planted.  Then two trained generators, a leaking and an
-innocent one, are told apart by their samples (`world.two_generators`).
+innocent one, are told apart by their samples (`world.two_generators`) and run backwards (`world.rewound`), and a
+recogniser that is split between two machines gives away who was in front of the camera (`world.split_network`).
 """
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,9 @@ from scanner.jobs.scan import ScanResult, scan
 from scanner.jobs.scan_options import ScanOptions
 from scanner.progress import Progress, Silent
 from scanner.world.draw import face_pixels
-from scanner.world.two_generators import MEMBERS, Told, tell_apart, write_audit, write_tar
+from scanner.world.rewound import PHOTOS, Rewound, draw_wanted, rewind
+from scanner.world.split_network import Cut, cut_through, write_split
+from scanner.world.two_generators import MEMBERS, Told, copy_generators, tell_apart, write_audit, write_tar
 
 FACES = FaceOptions(embedder="drawn", faces="aligned")
 GENERATORS_SEED = 909
@@ -69,7 +74,8 @@ class Outcome:
 
     `named` identities are closer than outsiders at a false discovery rate of 5 %, `named_rightly` of them were planted.
 
-    `generators` is what the scans of the two trained generators' samples say; empty for a world that is not theirs.
+    `generators` is what the scans of the two trained generators' samples say, `rewound` what running them backwards
+    does; both empty for a world that is not theirs.  `split` has the cuts of the split recogniser, shallow to deep.
 
     `found` planted images are matched to the person they show; `missed` are not.  `false_images` match somebody whom
     they do not show; `false_pairs` are those matches, one by one.
@@ -85,6 +91,8 @@ class Outcome:
     named: int
     named_rightly: int
     generators: dict[str, Told]
+    rewound: dict[str, Rewound]
+    split: tuple[Cut, ...]
 
 
 def run_demo(
@@ -93,8 +101,8 @@ def run_demo(
     """Draw the world, index its candidates, scan its generated images, and compare with the truth.
 
     Args:
-        out: folder to make: `world/` (pictures, truth.json, audit/), `indexes/`, `run/` (the report), `run-leaking/`,
-            `run-innocent/`.
+        out: folder to make: `world/` (pictures, truth.json, generators/, audit/, rewound/, models/, split/), `indexes/`, `run/`
+            (the report), `run-leaking/`, `run-innocent/`.
         world: how large.
         force: replace what is there.
         progress: where to report.
@@ -122,22 +130,34 @@ def run_demo(
         faces=FACES,
         progress=progress,
     )
-    told: dict[str, Told] = {}
+    outcome = replace(compare(result, truth), split=cut_through(write_split(pictures), progress=progress))
     if world.seed == GENERATORS_SEED and world.people >= MEMBERS:
-        write_audit(pictures, name_of=_NAME)
-        told = tell_apart(indexes / "set-a", outsiders, out, fmr=10 * world.fmr, name_of=_NAME, progress=progress)
-    outcome = compare(result, truth, told)
+        outcome = replace(outcome, **_generators(world, out, progress))
     write_json(out / "outcome.json", asdict(outcome))
     return result, outcome
 
 
-def compare(result: ScanResult, truth: dict[str, str | None], told: dict[str, Told] | None = None) -> Outcome:
+def _generators(world: World, out: Path, progress: Progress) -> dict[str, Any]:
+    """Tell the two generators apart, and run them backwards; return both for the outcome."""
+    pictures, fmr = out / "world", 10 * world.fmr
+    candidates, outsiders = out / "indexes" / "set-a", out / "indexes" / "outsiders"
+    copy_generators(pictures / "generators")
+    draw_wanted(
+        pictures, functools.partial(face_pixels, world.seed), outsiders=range(FIRST_OUTSIDER, FIRST_OUTSIDER + world.outsiders),
+        photo=FIRST_PHOTO + PHOTOS, name_of=_NAME,
+    )  # fmt: skip
+    write_audit(pictures, name_of=_NAME)
+    told = tell_apart(pictures / "generators", candidates, outsiders, out, fmr=fmr, name_of=_NAME, progress=progress)
+    rewound = rewind(pictures, candidates=candidates, outsiders=outsiders, fmr=fmr, progress=progress)
+    return {"generators": told, "rewound": rewound}
+
+
+def compare(result: ScanResult, truth: dict[str, str | None]) -> Outcome:
     """Hold a run against the truth.
 
     Args:
         result: the run.
         truth: for each generated file name the identity it shows, None for strangers and broken files.
-        told: what is said of the trained generators.
     """
     shown = {name: identity for name, identity in truth.items() if identity is not None}
     found: set[str] = set()
@@ -162,7 +182,9 @@ def compare(result: ScanResult, truth: dict[str, str | None], told: dict[str, To
         false_pairs_expected=result.summary["results"]["false_matches_expected"],
         named=len(named),
         named_rightly=len(named & set(shown.values())),
-        generators=told or {},
+        generators={},
+        rewound={},
+        split=(),
     )
 
 

@@ -1,6 +1,6 @@
 """Two generators, one that memorised and one that did not, told apart by their samples.
 
-`world/samples/` holds 300 faces of each (40 pixels wide; made by `tools/make_demo_samples.py`).  Both are scanned
+`world/generators/` holds both (40 pixels wide; made by `tools/make_demo_generators.py`).  Samples of each are scanned
 against photos of people of the drawn world that were in no training set: the first 24 people are those whom the leaking
 generator was trained on, by other photos.  Photos are 112 pixels wide, so candidates and null are brought to the samples'
 resolution first (`--null-match`).
@@ -13,12 +13,13 @@ import json
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from scanner import artefacts
 from scanner.images import decode_rgb, encode_png
@@ -32,6 +33,7 @@ MEMBERS = 24
 """People whom the leaking generator was trained on: the world's first."""
 OTHERS = 400
 """People outside training who are in the audit."""
+SAMPLES = 300
 _AUDIT = """\
 # Which of these generators gives its training people away?  scanner audit {toml} --out {out}
 [embedder]
@@ -44,14 +46,24 @@ non_members = "others.tar"    # people whom neither was trained on
 
 [[generator]]
 name = "leaking"
-samples = "leaking.tar"
+samples = "generated:../generators/leaking.toml?n={samples}&seed=0"
+model = "../generators/leaking.toml"
+training = "../rewound/leaking-training.tar"
 
 [[generator]]
 name = "innocent"
-samples = "innocent.tar"
+samples = "generated:../generators/innocent.toml?n={samples}&seed=0"
+model = "../generators/innocent.toml"
+training = "../rewound/innocent-training.tar"
 
 [sweep]
-samples = [30, 100, 300]
+samples = [30, 100, {samples}]
+
+[recovery]                    # run them backwards: are training photos re-created better than others?
+space = "w"
+images_max = 48
+restarts = 1
+steps = 40
 
 [gate]
 leak_rate_max = 0.25          # 24 people can show no less
@@ -81,12 +93,32 @@ class Told:
     report: str
 
 
+def copy_generators(folder: Path) -> None:
+    """Copy the two generators into a new folder, where their owner can try the other commands on them."""
+    folder.mkdir()
+    for file in (files("scanner.world") / "generators").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+def trained_on(generators: Path, name: str) -> tuple[range, range]:
+    """Return the numbers of the people and of the photos that a generator was trained on."""
+    record = json.loads((generators / f"{name}.training.json").read_text("utf-8"))
+    people, photos = record["trained_on"]["people"], record["trained_on"]["photos"]
+    return range(people[0], people[1] + 1), range(photos[0], photos[1] + 1)
+
+
+def side_px(generators: Path) -> int:
+    """Return the width and height of the generators' images."""
+    return int(json.loads((generators / "leaking.training.json").read_text("utf-8"))["side_px"])
+
+
 def tell_apart(
-    candidates: Path, outsiders: Path, out: Path, *, fmr: float, name_of: str, progress: Progress
+    generators: Path, candidates: Path, outsiders: Path, out: Path, *, fmr: float, name_of: str, progress: Progress
 ) -> dict[str, Told]:
     """Scan the samples of both generators; write a run folder for each below `out`.
 
     Args:
+        generators: folder that `copy_generators` made.
         candidates: index with crops of people of the world, the 24 members among them.
         outsiders: index with crops of people who were in neither training set.
         out: folder for the runs.
@@ -94,18 +126,16 @@ def tell_apart(
         name_of: how the world calls a person, as a format of the number.
         progress: where to report.
     """
-    folder = files("scanner.world") / "samples"
     members = {name_of.format(number) for number in range(MEMBERS)}
     options = ScanOptions(
         fmr=fmr, calibrate_on=str(outsiders), null=(str(outsiders),), null_match=True, with_crops=True
     )
     told = {}
     for name in GENERATORS:
-        with as_file(folder / f"{name}.tar") as tar:
-            result = scan(
-                str(tar), against=candidates, out=out / f"run-{name}", options=options,
-                faces=FaceOptions(embedder="drawn", faces="aligned"), progress=progress,
-            )  # fmt: skip
+        result = scan(
+            f"generated:{generators / name}.toml?n={SAMPLES}&seed=0", against=candidates, out=out / f"run-{name}",
+            options=options, faces=FaceOptions(embedder="drawn", faces="aligned"), progress=progress,
+        )  # fmt: skip
         told[name] = _told(result, members, leaks=name == "leaking")
     return told
 
@@ -125,11 +155,10 @@ def write_audit(pictures: Path, *, name_of: str) -> Path:
     """Write what `scanner audit` needs to attack both generators, at their samples' resolution; return the AUDIT.toml.
 
     Args:
-        pictures: the drawn world, with `set-a/` and `outsiders.tar`.
+        pictures: the drawn world, with `set-a/`, `outsiders.tar`, `generators/` and the photos of `rewound/`.
         name_of: how the world calls a person, as a format of the number.
     """
-    folder = files("scanner.world") / "samples"
-    about = json.loads((folder / "samples.json").read_text("utf-8"))
+    side = side_px(pictures / "generators")
     people = [pictures / "set-a" / name_of.format(number) for number in range(MEMBERS)]
     members = [
         (f"{person.name}-{photo.stem}", photo.read_bytes(), person.name)
@@ -139,12 +168,10 @@ def write_audit(pictures: Path, *, name_of: str) -> Path:
     out = pictures / "audit"
     out.mkdir()
     for name, photos in (("members", members), ("others", _others(pictures / "outsiders.tar"))):
-        small = [(key, _reduced(png, about["side_px"]), identity) for key, png, identity in photos]
+        small = [(key, encode_png(reduced(decode_rgb(png), side)), identity) for key, png, identity in photos]
         write_tar(out / f"{name}.tar", small)
-    for name in GENERATORS:
-        (out / f"{name}.tar").write_bytes((folder / f"{name}.tar").read_bytes())
     toml = out / "audit.toml"
-    toml.write_text(_AUDIT.format(toml=toml, out=pictures.parent / "audit"), "utf-8")
+    toml.write_text(_AUDIT.format(toml=toml, out=pictures.parent / "audit", samples=SAMPLES), "utf-8")
     return toml
 
 
@@ -162,10 +189,9 @@ def _others(tar: Path) -> list[tuple[str, bytes, str]]:
     return [photo for photo in found if photo[2] in chosen]
 
 
-def _reduced(png: bytes, side_px: int) -> bytes:
+def reduced(pixels_rgb_u8: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return a picture at the generators' resolution, as their training pictures were reduced."""
-    small = cv2.resize(decode_rgb(png), (side_px, side_px), interpolation=cv2.INTER_AREA)
-    return encode_png(np.asarray(small, np.uint8))
+    return np.asarray(cv2.resize(pixels_rgb_u8, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def write_tar(

@@ -6,14 +6,19 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexes import open_index
+from scanner import artefacts
 from scanner.audit.audit import audit
 from scanner.cli import main
 from scanner.errors import UsageError
+from scanner.images import decode_rgb
 from scanner.jobs.scan import ScanResult
 from scanner.jobs.verify import verify
+from scanner.networks.modules import load_module
+from scanner.sources import open_sources
 from scanner.world.demo import Outcome, World, compare, run_demo
 
 WORLD = World(people=24, strangers=12, leaks=6, copies=3, outsiders=110, fmr=1e-3)
@@ -94,6 +99,65 @@ def test_the_generator_that_memorised_is_told_from_the_one_that_did_not(demo: tu
     assert verify(folder / "run-innocent").holds
 
 
+def test_the_generator_that_memorised_recreates_its_training_photos_alone(
+    demo: tuple[Path, ScanResult, Outcome],
+) -> None:
+    _, _, outcome = demo
+
+    leaking, innocent = outcome.rewound["leaking"], outcome.rewound["innocent"]
+    assert leaking.photos == innocent.photos == 48
+    assert leaking.ks_p < 0.001
+    assert innocent.ks_p > 0.01
+    assert leaking.training_error < 0.75 * leaking.outsiders_error
+    assert leaking.training_matched is not None
+    assert leaking.outsiders_matched is not None
+    assert leaking.training_matched > 30 > 3 * leaking.outsiders_matched
+    assert innocent.training_matched is None
+
+
+def test_an_error_of_the_inversion_is_that_of_its_latent(demo: tuple[Path, ScanResult, Outcome]) -> None:
+    """The slow way round: the stored code through the shipped decoder, against the photo."""
+    import torch
+
+    folder, _, outcome = demo
+    decoder = load_module(
+        folder / "world" / "generators" / "leaking.safetensors", factory="scanner.world.autodecoder:leaking_decoder"
+    )
+    columns = ["uri", "latent", "relative_error"]
+    table = artefacts.read_table(
+        folder / "world" / "rewound" / "inverted-leaking" / "inversions.parquet", "inversions", columns=columns
+    )
+    photos = {photo.uri: decode_rgb(photo.data) for photo in open_sources(_wanted(folder)).entries()}
+
+    errors = []
+    for row in table.to_pylist():
+        with torch.inference_mode():
+            made = decoder(torch.tensor(row["latent"])[None])[0].permute(1, 2, 0).numpy()
+        photo = photos[row["uri"]] / 255
+        errors.append(np.linalg.norm(made - photo) / np.linalg.norm(photo))
+        assert errors[-1] == pytest.approx(row["relative_error"], rel=1e-3)
+
+    assert np.median(errors[:48]) == pytest.approx(outcome.rewound["leaking"].training_error, rel=1e-3)
+    assert np.median(errors[48:]) == pytest.approx(outcome.rewound["leaking"].outsiders_error, rel=1e-3)
+
+
+def _wanted(folder: Path) -> list[str]:
+    return [str(folder / "world" / "rewound" / f"{name}.tar") for name in ("leaking-training", "outsiders")]
+
+
+def test_the_features_of_the_split_recogniser_show_people_less_the_deeper_it_is_cut(
+    demo: tuple[Path, ScanResult, Outcome],
+) -> None:
+    folder, _, outcome = demo
+
+    first, middle, last = outcome.split
+    assert [cut.layers for cut in outcome.split] == [4, 7, 9]
+    assert first.psnr_db > middle.psnr_db > last.psnr_db
+    assert first.same_photo >= middle.same_photo > last.same_photo
+    assert first.other_photo >= 0.9
+    assert (folder / "world" / "split" / "audit" / "report.html").is_file()
+
+
 def test_the_audit_of_the_demo_fails_the_one_and_passes_the_other(demo: tuple[Path, ScanResult, Outcome]) -> None:
     folder, _, _ = demo
 
@@ -156,5 +220,5 @@ def test_comparing_counts_images_and_pairs_apart(tmp_path: Path) -> None:
 
     assert outcome == Outcome(
         planted=3, found=1, missed=2, strangers=2, false_images=3, false_pairs=4, false_pairs_expected=0.5,
-        named=2, named_rightly=1, generators={},
+        named=2, named_rightly=1, generators={}, rewound={}, split=(),
     )  # fmt: skip
