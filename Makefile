@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO_RUN ?= demo-run
+OUT ?= gpu-results
 
-.PHONY: help install install-dev demo test check lint types layers format bench lock clean
+.PHONY: help install install-dev demo test check lint types layers format bench gpu lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +47,9 @@ format: install-dev  ## rewrite in the house format
 
 bench: install-dev  ## run the benchmarks that need no outside data (see benchmarks/README.md)
 	$(PY) benchmarks/bench_search.py --drawn 1000 --threshold 0.75 --rows 100000 --name bench_search_drawn
+
+gpu:  ## run what needs a CUDA device into gpu-results/ (or OUT=...); needs torch, numpy and pytest, no install
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --out "$(OUT)"
 
 lock:  ## renew constraints.txt from a clean environment
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
