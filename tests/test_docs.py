@@ -99,6 +99,28 @@ def test_every_command_of_the_guide_runs(tmp_path):
     assert (tmp_path / "run" / "report.html").stat().st_size > 5000
 
 
+def test_the_commands_that_run_backwards_run(tmp_path):
+    world = ROOT / "scanner" / "world"
+    shutil.copytree(world / "generators", tmp_path / "demo-run" / "world" / "generators")
+    (tmp_path / "demo-run" / "world" / "split").mkdir()
+    for suffix in ("onnx", "json"):
+        shutil.copy(world / "models" / f"drawn-face-128.{suffix}", tmp_path / "demo-run" / "world" / "split")
+    for number in range(6):
+        write_person(tmp_path / "photos", number, range(1))
+    (tmp_path / "demo-run" / "indexes").mkdir()
+    built = "photos/ --identity-from folder --embedder drawn --faces aligned"
+    run(f"scanner index build demo-run/indexes/set-a {built}", tmp_path)
+    lines = commands("docs/rewinding.md", "rewinding")
+
+    for line in lines:
+        run(line, tmp_path)
+
+    assert len(lines) == 6
+    assert json.loads((tmp_path / "samples" / "generated.json").read_text())["counts"]["images"] == 300
+    assert (tmp_path / "run-inverted" / "report.html").exists()
+    assert (tmp_path / "recreated" / "reconstructions-000000.tar").exists()
+
+
 @pytest.mark.real
 def test_the_five_lines_of_the_readme_run_on_photos(tmp_path):
     tar = ROOT.parent / "shared" / "real" / "faces" / "lfw-dev-00.tar"
