@@ -142,7 +142,7 @@ def to_markdown(report: dict[str, Any]) -> str:
             "",
             f"## FMR {fmr:g} (per cent, 95 % interval)",
             "",
-            _line(["cut", "layers", "defence", "PSNR", "SSIM", *heads, "own TAR"]),
+            _line(["cut", "layers", "defence", "PSNR", "SSIM", *heads, f"own TAR at FMR {fmrs[0]:g}"]),
         ]
         lines.append(_line(["---"] * (len(heads) + 6)))
         lines += [_line([*_head(row), *_rates(row, fmr, judges), _percent(row["own"].get("tar"))]) for row in rows]
