@@ -97,7 +97,8 @@ def audit(
         remove_folder(out)
     artefacts.make_private_folder(out)
     sweep(out)
-    begin_work(work, {"policy_sha256": config.sha256(), **config.document()}, resume=resume)
+    files = {} if opened is None else {"files of [split]": opened.plan()}
+    begin_work(work, {"policy_sha256": config.sha256(), **config.document(), **files}, resume=resume)
     reader = Reader(config, folder, work, resume=resume, progress=progress)
     generators = _generators(config, folder, out, reader, work, progress) if config.generator else []
     split = _split(opened, config, out, work, progress) if opened is not None else None

@@ -76,6 +76,16 @@ class Opened:
     device: torch.device
     device_reason: str
 
+    def plan(self) -> dict[str, Any]:
+        """Return what a resumed audit must find unchanged besides its file."""
+        return {
+            "network": self.network.fingerprint,
+            "inverse": self.inverse_sha256,
+            "judges": [judge.embedder.fingerprint for judge in self.judges],
+            "faces": self.finder.fingerprint,
+            "photos": self.source.describe(),
+        }
+
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height of the attacked network's input."""

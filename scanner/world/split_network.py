@@ -16,7 +16,7 @@ from pathlib import Path
 from scanner.audit.audit import audit
 from scanner.progress import Progress
 
-PEOPLE = 100
+PEOPLE = 60
 """Outsiders whose photos are sent through the cut network, two of each."""
 FMR = 0.01
 _AUDIT = """\

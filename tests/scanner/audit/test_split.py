@@ -21,8 +21,11 @@ from scanner.audit.split import split_audit
 from scanner.audit.split_photos import choose, resized
 from scanner.audit.split_results import joined
 from scanner.cli import main
-from scanner.errors import CalibrationError, EmbedderMismatch, NothingScanned, UsageError
+from scanner.errors import CalibrationError, EmbedderMismatch, NothingScanned, RunMismatch, UsageError
 from scanner.evidence.split import Judged
+from scanner.inversion.features.stack import Inverse, make_blocks, make_modules
+from scanner.inversion.features.store import save_inverse
+from scanner.networks.description import open_network
 from scanner.progress import Silent
 
 DEFENCES = '[[split.defence]]\nkind = "noise"\nvalues = [0.5]\n[[split.defence]]\nkind = "drop"\nvalues = [0.9]\n'
@@ -163,8 +166,28 @@ def test_a_killed_audit_resumed_leaves_the_same_bytes(
 
     audit(toml, out=tmp_path / "out", resume=True)
 
-    assert [name for name in kept if name[0] == "0"] == ["0000.json", "0001.json", "0002.json", "0003.json"]
+    assert [name for name in kept if name[0].isdigit()] == ["0000.json", "0001.json", "0002.json", "0003.json"]
     assert files_of(tmp_path / "out") == files_of(done.folder)
+
+
+def test_an_inverse_that_changed_since_the_kill_is_refused(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = changed(toml, tmp_path / "w", "pictures = true\n" + DEFENCES, "")
+    monkeypatch.setattr(split_module, "_measure", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        audit(path, out=tmp_path / "out")
+    network = open_network(path.parent / "net.toml")
+    blocks, names = make_blocks(network, CUTS, layers_max=2)
+    other = Inverse(network, blocks, names, make_modules(blocks, width=0.5, seed=1))
+    save_inverse(other, path.parent / "inverse", plan={"at": list(CUTS), "layers_max": 2, "width": 0.5})
+
+    with pytest.raises(RunMismatch, match=r"files of \[split\] changed"):
+        audit(path, out=tmp_path / "out", resume=True)
+
+
+def _interrupt(*_: Any) -> dict[str, Any]:
+    raise KeyboardInterrupt
 
 
 def test_a_judge_that_is_the_attacked_network_or_took_part_is_refused(toml: Path, tmp_path: Path) -> None:

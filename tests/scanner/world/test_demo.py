@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from indexes import open_index
 from scanner import artefacts
-from scanner.audit.audit import audit
 from scanner.cli import main
 from scanner.errors import UsageError
 from scanner.images import decode_rgb
@@ -22,6 +23,15 @@ from scanner.sources import open_sources
 from scanner.world.demo import Outcome, World, compare, run_demo
 
 WORLD = World(people=24, strangers=12, leaks=6, copies=3, outsiders=110, fmr=1e-3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks beside other tests: more threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +127,6 @@ def test_the_generator_that_memorised_recreates_its_training_photos_alone(
 
 def test_an_error_of_the_inversion_is_that_of_its_latent(demo: tuple[Path, ScanResult, Outcome]) -> None:
     """The slow way round: the stored code through the shipped decoder, against the photo."""
-    import torch
-
     folder, _, outcome = demo
     decoder = load_module(
         folder / "world" / "generators" / "leaking.safetensors", factory="scanner.world.autodecoder:leaking_decoder"
@@ -158,32 +166,38 @@ def test_the_features_of_the_split_recogniser_show_people_less_the_deeper_it_is_
     assert (folder / "world" / "split" / "audit" / "report.html").is_file()
 
 
-def test_the_audit_of_the_demo_fails_the_one_and_passes_the_other(demo: tuple[Path, ScanResult, Outcome]) -> None:
-    folder, _, _ = demo
-
-    found = audit(folder / "world" / "audit" / "audit.toml", out=folder / "audit")
-
-    states = {one["name"]: one["gate"]["state"] for one in found.document["generators"]}
-    assert states["leaking"] == "fail"
-    assert states["innocent"] != "fail"
-    assert found.document["verdict"]["state"] == "fail"
-
-
-@pytest.mark.parametrize(("number", "code"), [(0, 0), (1, 1), (2, 0)])
-def test_what_the_readme_goes_on_with_runs_on_the_demo(
-    demo: tuple[Path, ScanResult, Outcome], monkeypatch: pytest.MonkeyPatch, number: int, code: int
+def test_the_readme_goes_on_with_an_audit_that_fails_the_one_and_passes_the_other(
+    demo: tuple[Path, ScanResult, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`check` answers, the audit's gate says no, the run verifies."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    lines = re.findall(r"^scanner (?:check|audit|report verify) .*demo-run.*$", readme, re.MULTILINE)
-    line = lines[number].partition(" #")[0]
-    words = line.replace("demo-run", demo[0].name).split()[1:]
-    monkeypatch.chdir(demo[0].parent)
+    out = demo[0].parent / "readme-audit"
 
-    assert len(lines) == 3
-    if words[0] == "audit":
-        words[-1] = str(demo[0].parent / "readme-audit")
-    assert main(words) == code
+    assert _go_on(demo[0], monkeypatch, "audit", str(out)) == 1  # the gate says no
+
+    found = json.loads((out / "audit.json").read_text())
+    leaking, innocent = found["generators"]
+    assert (leaking["name"], innocent["name"]) == ("leaking", "innocent")
+    assert leaking["gate"]["state"] == "fail"
+    assert innocent["gate"]["state"] != "fail"
+    assert found["verdict"]["state"] == "fail"
+    assert leaking["recovery"]["differ"]
+    assert not innocent["recovery"]["differ"]
+
+
+@pytest.mark.parametrize("command", ["check", "report verify"])
+def test_what_the_readme_goes_on_with_runs_on_the_demo(
+    demo: tuple[Path, ScanResult, Outcome], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """`check` answers, the run verifies."""
+    assert _go_on(demo[0], monkeypatch, command) == 0
+
+
+def _go_on(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, out: str | None = None) -> int:
+    """Run the README's line on this demo; return the exit code."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (line,) = re.findall(rf"^scanner {command} .*demo-run[^#\n]*", readme, re.MULTILINE)
+    words = line.replace("demo-run", folder.name).split()[1:]
+    monkeypatch.chdir(folder.parent)
+    return main(words if out is None else [*words[:-1], out])
 
 
 def test_the_truth_is_never_in_the_run(demo: tuple[Path, ScanResult, Outcome]) -> None:
