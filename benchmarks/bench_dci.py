@@ -73,7 +73,8 @@ def measure(name: str, photos: Photos, args: argparse.Namespace) -> dict[str, An
 
     network = classifier(name, args.real)
     gap = PerceptualGap(onlooker(args.real))
-    part: dict[str, Any] = {"network": name, "images": args.images, "depths": {}, "budgets": {}}
+    load = describe_device(torch.device("cpu"))["load_1min"]
+    part: dict[str, Any] = {"network": name, "images": args.images, "load_1min": load, "depths": {}, "budgets": {}}
     inverses = {}
     for run in runs_of(name, args):
         inverse, manifest = trained(run, network, base_plan(name), lambda: photos.spare, work=args.work, talk=talk)

@@ -186,7 +186,7 @@ def page(report: Report) -> str:
         "# Features back to images (DCI)",
         "",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread(s), device {machine['device']}, "
-        f"torch {machine['torch']}, load {machine['load_1min']} at the start.",
+        f"torch {machine['torch']}, load {machine['load_1min']} when this page was written.",
         "",
     ]
     if "generator" in report:
@@ -200,7 +200,13 @@ def page(report: Report) -> str:
     for part in report["networks"]:
         lines += [f"## {part['network']}", ""]
         if "depths" in part:
-            lines += [f"{part['images']} photos.", "", *targets(part), *depth_tables(part), *budget_table(part)]
+            lines += [
+                f"{part['images']} photos; load {part.get('load_1min', 'unknown')} when measured.",
+                "",
+                *targets(part),
+                *depth_tables(part),
+                *budget_table(part),
+            ]
         if "search" in part:
             lines += search_table(part)
         lines += speed_table(part)
