@@ -1,7 +1,7 @@
 """Does a re-created face still show the person?  Match rates at a fixed false match rate, with intervals over people.
 
 Type-I: a re-created photo against the very photo.  Type-II: against another photo of the same person (Mai, Cao, Yuen
-and Jain 2017, arXiv 1703.00832, where the names come from).  The threshold at the fixed FMR comes from pairs of different
+and Jain 2017, arXiv 1703.00832).  The threshold at the fixed FMR comes from pairs of different
 people, of two kinds: original photos among each other, and re-created photos against others' originals.  Re-created
 faces all look alike, which lifts the scores of strangers (or sinks them): a rate is one of recognition only at a threshold
 that holds for both, so the stricter of the two is the headline.
@@ -11,7 +11,7 @@ interval: each person moves the rate by its own photos, and by what its pairs mo
 ROC there.  A pair belongs to two people and counts with both, which is a little on the safe side (compare Aronow, Samii
 and Assenova 2015, Political Analysis 23, who take it off once).  Intervals are as in `scanner.evidence.rates`, after Korn
 and Graubard 1998, with people - 1 degrees of freedom.  Simulated with known truth, 60 people and a threshold that rests
-on 70 to 140 pairs, they cover 92 to 96 % in 16 settings of 250 runs, 94 % on average; with 45 pairs in one 87 %:
+on 70 pairs or more, they cover 92 to 96 % in 16 settings of 250 runs, 94 % on average; with 45 pairs in one 87 %:
 `MatchRate.false_matches` says on how many a threshold rests.
 """
 

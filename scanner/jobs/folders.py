@@ -28,7 +28,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         *(f"{name}.parquet" for name in _TABLES),
     ),
     "index": ("manifest.json", "segments", "tombstones", "erasures", "intake", "lock"),
-    "audit": ("unfinished", "audit.json", "scores.parquet", "report.html"),
+    "audit": ("unfinished", "audit.json", "scores.parquet", "split.parquet", "report.html"),
     "demo": ("world", "indexes", "run", "run-leaking", "run-innocent", "audit", "outcome.json"),
     "generated": ("unfinished", "generated.json", "rejects.parquet"),
     "inversions": ("unfinished", "inversions.json", "inversions.parquet", "rejects.parquet", "encoder.safetensors"),
