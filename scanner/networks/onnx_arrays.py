@@ -29,12 +29,28 @@ def min_of(left: Tensor, right: Tensor) -> Tensor:
 
 
 def chained(target: Callable[..., Tensor]) -> Translation:
-    """Add, Mul, Max, Sum, ...: two or more inputs, from left to right."""
+    """Add, Mul, Sum, ...: two or more inputs, from left to right."""
 
     def translate(builder: Builder, inputs: list[str], _: Attributes) -> Value:
         result = builder.value(inputs[0])
         for name in inputs[1:]:
             result = builder.function(target, result, builder.value(name))
+        return result
+
+    return translate
+
+
+def bounded(target: Callable[..., Tensor], side: str) -> Translation:
+    """Max, Min: against one constant number it is a clip, which passes over memory once (same bits, same gradients)."""
+
+    def translate(builder: Builder, inputs: list[str], _: Attributes) -> Value:
+        result = builder.value(inputs[0])
+        for name in inputs[1:]:
+            other = builder.value(name)
+            if isinstance(other, Tensor) and other.numel() == 1 and other.ndim <= builder.rank(result):
+                result = builder.function(torch.clamp, result, **{side: other.item()})
+            else:
+                result = builder.function(target, result, other)
         return result
 
     return translate
@@ -155,8 +171,8 @@ ARRAYS: dict[str, Translation] = {
     "Exp": single(torch.exp),
     "Floor": single(torch.floor),
     "Log": single(torch.log),
-    "Max": chained(max_of),
-    "Min": chained(min_of),
+    "Max": bounded(max_of, "min"),
+    "Min": bounded(min_of, "max"),
     "Mul": chained(torch.mul),
     "Neg": single(torch.neg),
     "Pad": pad,

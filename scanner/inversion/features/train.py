@@ -25,7 +25,6 @@ from scanner.errors import ModelError, UsageError
 from scanner.inversion.features.checkpoint import load_checkpoint, save_checkpoint
 from scanner.inversion.features.inverse import InverseModule
 from scanner.inversion.features.lanes import StepLoss, Weights, alone_loss, stitched_loss
-from scanner.inversion.features.lighten import lighten
 from scanner.inversion.features.stack import Inverse, make_blocks, make_modules
 from scanner.inversion.features.stream import Stream
 from scanner.networks.cut import Block
@@ -138,7 +137,7 @@ def train_inverse(
     plan.check()
     network = network.to(device)
     blocks, names = make_blocks(network, plan.at, layers_max=plan.layers_max)
-    state = _begin(network, tuple(lighten(block) for block in blocks), stream, plan, torch.device(device))
+    state = _begin(network, blocks, stream, plan, torch.device(device))
     purpose = {"network": network.fingerprint, "plan": _plain(plan), "stream": stream.describe()}
     if work is not None:
         state.step = load_checkpoint(work, state.modules, state.averaged, state.optimiser, purpose)

@@ -18,6 +18,7 @@ from scanner.errors import ModelError
 from scanner.networks.cut import cut
 from scanner.networks.from_onnx import module_from_onnx, read_input_shape
 from scanner.networks.network import make_network
+from scanner.networks.onnx_arrays import max_of, min_of
 
 ROOT = Path(__file__).resolve().parents[3]
 WriteOnnx = Callable[..., Path]
@@ -75,6 +76,8 @@ STEPS: list[tuple[str, Any, Sequence[TensorProto]]] = [
     ("clip", node("Clip", "l", "h"), [weight("l", np.float32(-0.3)), weight("h", np.float32(0.4))]),
     ("max", node("Max", "l"), [weight("l", drawn(1, 3, 1, 1))]),
     ("min", node("Min", "l"), [weight("l", np.float32(0.2))]),
+    ("max of three", node("Max", "l", "m"), [weight("l", np.float32([0.1])), weight("m", drawn(3, 1, 1))]),
+    ("max of more axes", node("Max", "l"), [weight("l", np.float32([[[[[0.1]]]]]))]),
     ("elu", node("Elu", alpha=0.7), []),
     ("leaky", node("LeakyRelu", alpha=0.2), []),
     ("hard sigmoid", node("HardSigmoid", alpha=0.3, beta=0.4), []),
@@ -201,6 +204,28 @@ def test_gradients_are_those_of_finite_differences(write_onnx: WriteOnnx) -> Non
     pictures = torch.from_numpy(drawn(2, 3, 4, 4)).double().requires_grad_()
 
     assert torch.autograd.gradcheck(module, (pictures,), eps=1e-6, atol=1e-6)
+
+
+def test_clips_written_as_max_and_min_are_one_step_with_the_same_bits_and_gradients(write_onnx: WriteOnnx) -> None:
+    bounds = [weight("low", np.float32(-0.4)), weight("high", np.float32([0.5]))]
+    nodes = [helper.make_node("Max", ["x", "low"], ["l"]), helper.make_node("Min", ["l", "high"], ["y"])]
+    module = module_from_onnx(write_onnx(nodes, weights=bounds))
+    one, two = (
+        torch.from_numpy(values).requires_grad_()
+        for values in [np.linspace(-1, 1, 96).astype(np.float32).reshape(2, 3, 4, 4)] * 2
+    )
+    with torch.no_grad():
+        one.flatten()[:2], two.flatten()[:2] = torch.tensor([-0.4, 0.5]), torch.tensor([-0.4, 0.5])  # on the bounds
+
+    clipped, slow = module(one), min_of(max_of(two, torch.tensor(-0.4)), torch.tensor(0.5))
+    clipped.square().sum().backward()
+    slow.square().sum().backward()
+
+    assert [step.target for step in module.graph.nodes if step.op == "call_function"] == [torch.clamp, torch.clamp]
+    assert torch.equal(clipped, slow)
+    assert one.grad is not None
+    assert two.grad is not None
+    assert torch.equal(one.grad, two.grad)
 
 
 def test_layers_of_one_name_or_inside_each_other_do_not_meet(write_onnx: WriteOnnx) -> None:
