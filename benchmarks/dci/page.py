@@ -61,10 +61,14 @@ def targets(part: Report) -> list[str]:
         far = [cut for cut in rows if cut not in near]
         slow = [cut for cut in rows if cut not in fast]
         lines.append(
-            f"- Within 1 dB of (b) or better at {len(near)} of {len(rows)} cuts; not at {', '.join(far) or 'none'}. "
-            f"At least 1 000 times its speed at {len(fast)} of {len(rows)}; not at {', '.join(slow) or 'none'}."
+            f"- Within 1 dB of (b) or better at {len(near)} of {len(rows)} cuts{_but(far)}. "
+            f"At least 1 000 times its speed at {len(fast)} of {len(rows)}{_but(slow)}."
         )
     return [*lines, "", *WHY, ""]
+
+
+def _but(cuts: list[str]) -> str:
+    return f"; not at {', '.join(cuts)}" if cuts else ""
 
 
 def depth_tables(part: Report) -> list[str]:
