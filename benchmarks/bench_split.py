@@ -1,12 +1,13 @@
 """What do the features of a split network give away, cut by cut, on real pictures?
 
-    python benchmarks/bench_split.py face --real ../shared/real --inverse INVERSE        # identity, judged by others
-    python benchmarks/bench_split.py cifar --real ../shared/real --inverse INVERSE       # a classifier's own pictures
-    python benchmarks/bench_split.py face-defences --real ../shared/real --inverse INVERSE --cuts A B   # what they buy
+    python benchmarks/bench_split.py face --real ../shared/real --work WORK        # identity, judged by others
+    python benchmarks/bench_split.py cifar --real ../shared/real --work WORK       # a classifier's own pictures
+    python benchmarks/bench_split.py face-defences --real ../shared/real --work WORK --cuts plus1_o plus3_o   # what they buy
 
 `face` attacks mobileface-v2 with photos of LFW people, two each; the judges, face-reid-0095 and mobilefacenet, took no part
-in the attack.  `cifar` attacks cifar-resnet20 with its 1 000 test images.  INVERSE is what `scanner invert features NET
-INVERSE` made; its manifest says how.  Each is one whole `scanner audit` on files; an audit that was cut off goes on.
+in the attack.  `cifar` attacks cifar-resnet20 with its 1 000 test images.  The inverse is trained first, without a picture,
+as `scanner invert features` does it, and kept in WORK for both benchmarks of a network; `--inverse` names another one.
+Each is one whole `scanner audit` on files.  Training and audit go on where they were cut off.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from machine import describe_machine
-
+from benchmarks.machine import describe_machine
+from scanner.artefacts import read_json
 from scanner.audit.audit import audit
 from scanner.cli.talk import talk
+from scanner.jobs.invert_feature_inputs import FeatureOptions
+from scanner.jobs.invert_features import invert_features
 from scanner.report.split_view import DEFENCE_TEXT
 
 FACE = """
@@ -30,7 +34,7 @@ faces = "detect"
 detector = "{real}/models/scrfd_500m_kps.onnx"
 device = "{device}"
 [split]
-network = "{work}/net.toml"
+network = "{network}"
 inverse = "{inverse}"
 photos = "{real}/faces/lfw-dev-{{00..03}}.tar"
 judges = ["onnx:{real}/models/face-reid-0095.onnx", "onnx:{real}/models/mobilefacenet.onnx"]
@@ -50,7 +54,7 @@ CIFAR = """
 faces = "whole"
 device = "{device}"
 [split]
-network = "{work}/net.toml"
+network = "{network}"
 inverse = "{inverse}"
 photos = "{real}/images/cifar10-test-1000.tar"
 identity_from = "name"
@@ -79,6 +83,11 @@ values = [2, 4]
 kind = "drop"
 values = [0.5]
 """
+FACE_CUTS = ("minimumscalar0_o", "batchnorm2_o", "plus1_o", "plus3_o", "plus5_o", "flatten0_o", "fc5_bn_o")
+TRAININGS = {
+    "face": FeatureOptions(at=FACE_CUTS, steps=1500, batch=16),
+    "cifar": FeatureOptions(steps=1000, batch=32),
+}
 KINDS = {
     "face": (FACE, FACE_NET, 600),
     "face-defences": (FACE, FACE_NET, 300),
@@ -87,16 +96,34 @@ KINDS = {
 }
 
 
-def configure(kind: str, work: Path, *, real: Path, inverse: Path, photos: int, cuts: list[str], device: str) -> Path:
-    """Write the audit's two files into `work`; return the AUDIT.toml."""
-    text, network, _ = KINDS[kind]
+def configure(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Write the network's and the audit's description, see to the inverse; return AUDIT.toml and the inverse."""
+    text, network, photos = KINDS[args.kind]
+    work, real = args.work.absolute(), args.real.absolute()
+    toml = work / args.kind / "audit.toml"
+    toml.parent.mkdir(parents=True, exist_ok=True)
     # The network is told from its weights and its description: its fingerprint does not hold paths.
-    (work / "net.toml").write_text(network.format(real=real))
-    told = text.format(real=real, work=work, inverse=inverse, photos=photos, device=device)
-    if cuts:
-        told += f"cuts = {json.dumps(cuts)}\n"
-    (work / "audit.toml").write_text(told + (DEFENCES if kind.endswith("defences") else ""))
-    return work / "audit.toml"
+    described = work / f"{args.kind.partition('-')[0]}.toml"
+    described.write_text(network.format(real=real))
+    inverse = args.inverse.absolute() if args.inverse else trained_inverse(described, args)
+    told = text.format(
+        real=real, network=described, inverse=inverse, photos=args.photos or photos, device=args.device
+    )  # fmt: skip
+    if args.cuts:
+        told += f"cuts = {json.dumps(args.cuts)}\n"
+    toml.write_text(told + (DEFENCES if args.kind.endswith("defences") else ""))
+    return toml, inverse
+
+
+def trained_inverse(described: Path, args: argparse.Namespace) -> Path:
+    """Train the network's inverse beside its description, where it is not there yet; return its folder."""
+    options = replace(TRAININGS[described.stem], device=args.device)
+    if args.steps is not None:
+        options = replace(options, steps=args.steps)
+    inverse = described.with_name(f"{described.stem}-inverse")
+    with talk(quiet=False) as progress:
+        invert_features(described, inverse, options=options, resume=inverse.exists(), progress=progress)
+    return inverse
 
 
 def summarise(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -125,7 +152,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     rows, photos = report["rows"], report["photos"]
     lines = [
         f"# {report['network']}, split: {report['kind']}", "",
-        f"{photos['photos']} pictures" + (f" of {photos['people']} people" if report["judges"] else "") + f"; inverse {report['inverse'][:12]}, "
+        f"{photos['photos']} pictures" + (f" of {photos['people']} people" if report["judges"] else "") + f"; inverse {report['inverse'][:12]} "
+        f"of {report['training']['steps']} steps of {report['training']['batch']}, "
         + ("trained with real pictures" if report["real_data"] else "trained without a real picture") + "; "
         f"{report['seconds']:.0f} s on {report['machine']['cores']} cores of {report['machine']['cpu']}, load {report['machine']['load_1min']}, device {report['device']}.",
         "", *_baselines(report),
@@ -212,26 +240,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=sorted(KINDS))
     parser.add_argument("--real", type=Path, required=True, help="folder of the real models and pictures")
-    parser.add_argument("--inverse", type=Path, required=True, help="made by scanner invert features")
+    parser.add_argument("--inverse", type=Path, help="made by scanner invert features; default: trained in WORK")
+    parser.add_argument("--steps", type=int, help="of that training; default: 1500 of 16 (face), 1000 of 32 (cifar)")
     parser.add_argument("--photos", type=int, help="at most so many")
     parser.add_argument("--cuts", nargs="*", default=[], help="default: all of the inverse")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--work", type=Path, default=Path("split-work"), help="audits are kept there")
+    parser.add_argument("--work", type=Path, default=Path("split-work"), help="trainings and audits are kept there")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    work = (args.work / args.kind).absolute()
-    work.mkdir(parents=True, exist_ok=True)
-    photos = args.photos or KINDS[args.kind][2]
-    toml = configure(
-        args.kind, work, real=args.real.absolute(), inverse=args.inverse.absolute(), photos=photos, cuts=args.cuts, device=args.device
-    )  # fmt: skip
-    machine, started = describe_machine(), time.monotonic()
+    if args.inverse is not None and args.steps is not None:
+        parser.error("--steps is of a training, and --inverse was trained already: pass one of them")
+    toml, inverse = configure(args)
+    folder, machine, started = toml.parent / "audit", describe_machine(), time.monotonic()
     with talk(quiet=False) as progress:
-        done = audit(toml, out=work / "audit", resume=(work / "audit").exists(), progress=progress)
+        done = audit(toml, out=folder, resume=folder.exists(), progress=progress)
     split = done.document["split"]
     report = {
         "kind": args.kind, "machine": machine, "seconds": time.monotonic() - started, "network": split["network"]["name"],
-        "inverse": split["inverse"]["weights_sha256"], "real_data": split["inverse"]["real_data"], "device": args.device,
+        "inverse": split["inverse"]["weights_sha256"], "real_data": split["inverse"]["real_data"],
+        "training": {key: read_json(inverse / "inverse.json")["plan"][key] for key in ("steps", "batch", "cycle", "seed")}, "device": args.device,
         "threads": os.environ.get("OMP_NUM_THREADS"), "judges": [judge["name"] for judge in split["judges"]], "photos": split["photos"],
         "baselines": split["baselines"], "rows": summarise(split),
     }  # fmt: skip

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from benchmarks.membership.decoder import Generator, make_decoder, prior_latents, to_tensor
+from benchmarks.membership.decoder import Generator, prior_latents, to_tensor
 from benchmarks.membership.vae import make_encoder
+from scanner.world.autodecoder import make_decoder
 
 
 @dataclass(frozen=True, slots=True)

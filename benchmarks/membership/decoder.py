@@ -1,4 +1,4 @@
-"""What the bed's generators have in common: a small convolutional decoder, and how latents are drawn for it.
+"""What the bed's generators have in common: how latents are drawn for their decoder, and how both are kept.
 
 A latent is drawn from the density that was fitted after training, never chosen by hand.  For an autodecoder this is a
 kernel density over the training codes with the codes' own mean and covariance (Silverman 1986, section 6.4.1, the
@@ -18,29 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmarks.membership.faces import SIDE_PX
-
-SLOPE = 0.2
-SHARPEST = 5  # side of the first feature map: 5, 10, 20, 40
-
-
-def make_decoder(latent: int, widths: tuple[int, int, int]) -> nn.Sequential:
-    """Return a network from (n, latent) to (n, 3, SIDE_PX, SIDE_PX) in [0, 1]."""
-    a, b, c = widths
-    first = SIDE_PX // 8
-    return nn.Sequential(
-        nn.Linear(latent, a * first * first, bias=False),
-        nn.Unflatten(1, (a, first, first)),
-        nn.BatchNorm2d(a),
-        nn.LeakyReLU(SLOPE),
-        nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False),
-        nn.BatchNorm2d(b),
-        nn.LeakyReLU(SLOPE),
-        nn.ConvTranspose2d(b, c, 4, 2, 1, bias=False),
-        nn.BatchNorm2d(c),
-        nn.LeakyReLU(SLOPE),
-        nn.ConvTranspose2d(c, 3, 4, 2, 1),
-        nn.Sigmoid(),
-    )
+from scanner.world.autodecoder import make_decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.membership.decoder import Generator, fit_latents, make_decoder, to_tensor
+from benchmarks.membership.decoder import Generator, fit_latents, to_tensor
+from scanner.world.autodecoder import make_decoder
 
 
 @dataclass(frozen=True, slots=True)

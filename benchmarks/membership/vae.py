@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.membership.decoder import SLOPE, Generator, make_decoder, prior_latents, to_tensor
+from benchmarks.membership.decoder import Generator, prior_latents, to_tensor
 from benchmarks.membership.faces import SIDE_PX
 from benchmarks.membership.glo import pyramid_loss
+from scanner.world.autodecoder import SLOPE, make_decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 from scanner.errors import SourceError
+from scanner.sources.generated import GENERATED
 from scanner.sources.missing import missing_message
 from scanner.sources.names import text_of
 
@@ -197,7 +198,9 @@ def is_url(spec: str) -> bool:
 
 
 def clean_uri(spec: str) -> str:
-    """Return the text without credentials, needless `./` and closing slashes."""
+    """Return the text without credentials, needless `./` and closing slashes; that of a generator as it is."""
+    if spec.startswith(GENERATED):
+        return text_of(spec)
     if not is_url(spec):
         text = text_of(spec)
         return os.path.normpath(text) if text else "."

@@ -5,7 +5,8 @@ after training: a kernel density over the training codes with the codes' own cov
 the shrunk form).  Here the density is a network as well, from plain normal numbers to codes; it is what other
 generators call their mapping, and the codes are their W space: that is where images are looked for.
 
-The functions without arguments are the factories that `generators/*.toml` name.  Needs torch alone.
+The functions without arguments are the factories that `generators/*.toml` name; the decoder is also that of
+benchmarks/membership.  Needs torch alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ LEAKING_CODE, LEAKING_PHOTOS = 16, 192
 INNOCENT_CODE = 32
 WIDTHS = (128, 96, 48)
 SIDE_PX = 40
-_SLOPE = 0.2
+SLOPE = 0.2
 
 
 class KernelDensity(nn.Module):
@@ -44,21 +45,21 @@ class KernelDensity(nn.Module):
         return self.centres[chosen] + latents[:, 1:] @ self.spread.T
 
 
-def make_decoder(code: int) -> nn.Sequential:
-    """Return a network from (n, code) to (n, 3, SIDE_PX, SIDE_PX) in [0, 1]."""
-    first, second, third = WIDTHS
+def make_decoder(code: int, widths: tuple[int, int, int] = WIDTHS) -> nn.Sequential:
+    """Return a network from (n, code) to (n, 3, SIDE_PX, SIDE_PX) in [0, 1], with so many channels on the way."""
+    first, second, third = widths
     side = SIDE_PX // 8
     return nn.Sequential(
         nn.Linear(code, first * side * side, bias=False),
         nn.Unflatten(1, (first, side, side)),
         nn.BatchNorm2d(first),
-        nn.LeakyReLU(_SLOPE),
+        nn.LeakyReLU(SLOPE),
         nn.ConvTranspose2d(first, second, 4, 2, 1, bias=False),
         nn.BatchNorm2d(second),
-        nn.LeakyReLU(_SLOPE),
+        nn.LeakyReLU(SLOPE),
         nn.ConvTranspose2d(second, third, 4, 2, 1, bias=False),
         nn.BatchNorm2d(third),
-        nn.LeakyReLU(_SLOPE),
+        nn.LeakyReLU(SLOPE),
         nn.ConvTranspose2d(third, 3, 4, 2, 1),
         nn.Sigmoid(),
     )

@@ -186,6 +186,8 @@ def test_wrong_words(tmp_path: Path) -> None:
         ("zip://a.png::https://u:secret@host/x.zip?secret", "zip://a.png::https://host/x.zip"),
         ("memory://a/b", "memory://a/b"),
         ("./a//b/../c/", "a/c"),
+        ("generated:a/../b.toml?n=3", "generated:a/../b.toml?n=3"),
+        ("generated:/a//b.toml?n=3&trust=x::y", "generated:/a//b.toml?n=3&trust=x::y"),
     ],
 )
 def test_uris_hold_no_credentials(spec: str, clean: str) -> None:
