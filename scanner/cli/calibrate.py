@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from scanner.cli.options import face_options, face_values, quiet_value, source_options, source_values, talk_options
+from scanner.cli.options import (
+    face_options,
+    face_values,
+    quiet_value,
+    seed_option,
+    source_options,
+    source_values,
+    talk_options,
+)
 from scanner.cli.talk import answer, say, talk
 from scanner.errors import UsageError
 from scanner.evidence.calibration import OperatingPoint
@@ -30,7 +38,7 @@ from scanner.evidence.rates import Rate
               help="Write a page with the curves and tables, with --fpir.")  # fmt: skip
 @face_options
 @source_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws faces when there are more than 20 000.")
+@seed_option("Draws faces when there are more than 20 000.")
 @talk_options
 def command(
     on: str,

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from scanner.cli.counts import tell
-from scanner.cli.options import face_options, face_values, quiet_value, source_options, source_values, talk_options
+from scanner.cli.options import (
+    face_options,
+    face_values,
+    force_option,
+    quiet_value,
+    seed_option,
+    source_options,
+    source_values,
+    talk_options,
+)
 from scanner.cli.talk import answer, say, talk
 
 
@@ -42,9 +51,9 @@ from scanner.cli.talk import answer, say, talk
     metavar="P",
     help="p-value from which the answer is 'closer'.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws photos and permutations.")
+@seed_option("Draws photos and permutations.")
 @click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write the answer as JSON too.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@force_option
 @face_options
 @source_options
 @talk_options

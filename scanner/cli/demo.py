@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scanner.cli.options import quiet_value, talk_options
+from scanner.cli.options import force_option, quiet_value, seed_option, talk_options
 from scanner.cli.talk import answer, say, talk
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option(
     "--people", type=click.IntRange(min=20), metavar="N", help="Identities in each candidate set.  [default: 350]"
 )
-@click.option("--seed", type=int, metavar="S", help="Which world to draw.  [default: 909]")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@seed_option("Which world to draw.  [default: 909]", metavar="S", default=None)
+@force_option
 @talk_options
 def command(out: str, people: int | None, seed: int | None, force: bool, **given: Any) -> int:  # noqa: FBT001 - click passes flags
     """Draw people, plant leaks among generated images, run the whole road, and compare with the truth.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from scanner.cli import EXIT_DONE, EXIT_INCOMPLETE
-from scanner.cli.options import quiet_value, talk_options, target_options
+from scanner.cli.options import device_option, quiet_value, seed_option, talk_options, target_options, trust_option
 from scanner.cli.talk import answer, say, talk
 
 
@@ -16,14 +16,7 @@ from scanner.cli.talk import answer, say, talk
 @click.argument("generator", metavar="GEN.toml", type=click.Path())
 @click.argument("out", type=click.Path(file_okay=False))
 @click.option("-n", "count", type=click.IntRange(min=1), required=True, metavar="N", help="How many images.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="S",
-    help="With an image's number it gives the image.",
-)
+@seed_option("With an image's number it gives the image.", metavar="S")
 @click.option(
     "--as",
     "form",
@@ -32,14 +25,8 @@ from scanner.cli.talk import answer, say, talk
     show_default=True,
     help="WebDataset tars or Parquet files, of 1 000 images each.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the generator runs.",
-)
-@click.option("--trust", multiple=True, metavar="PACKAGE", help="A package of yours whose factories may be called.")
+@device_option("Where the generator runs.")
+@trust_option
 @click.option("--dry-run", is_flag=True, help="Open it, measure one batch, predict time and bytes, write nothing.")
 @target_options
 @talk_options

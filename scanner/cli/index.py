@@ -13,6 +13,7 @@ from scanner.cli.options import (
     face_options,
     face_values,
     quiet_value,
+    seed_option,
     source_options,
     source_values,
     talk_options,
@@ -41,7 +42,7 @@ def command() -> None:
 @_STORED[0]
 @_STORED[1]
 @click.option("--with-crops", is_flag=True, help="Keep aligned crops, so that reports can show them (biometric data).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws what the codec is trained on.")
+@seed_option("Draws what the codec is trained on.")
 @target_options
 @talk_options
 def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:

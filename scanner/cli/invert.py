@@ -8,14 +8,19 @@ from typing import Any
 
 import click
 
-from scanner.cli import EXIT_DONE, EXIT_INCOMPLETE
+from scanner.cli import EXIT_DONE
+from scanner.cli.counts import exit_code, listed, tell_inversions
 from scanner.cli.options import (
+    device_option,
     parse_landmarks,
     quiet_value,
+    seed_option,
+    shard_images_option,
     source_options,
     source_values,
     talk_options,
     target_options,
+    trust_option,
 )
 from scanner.cli.talk import answer, say, talk
 
@@ -23,7 +28,6 @@ OTHERS = {
     "features": ("scanner.cli.invert_features", "features"),
     "apply": ("scanner.cli.invert_features", "apply"),
 }
-_UNREAD = ("unreadable", "archive_cut", "bad_record")
 
 
 class LazyGroup(click.Group):
@@ -139,25 +143,10 @@ def command() -> None:
 )
 @click.option("--amp", is_flag=True, help="Run the networks in bfloat16.")
 @click.option("--compile", "compiled", is_flag=True, help="Pass the generator through torch.compile.")
-@click.option(
-    "--shard-images",
-    type=int,
-    default=1024,
-    show_default=True,
-    metavar="N",
-    help="Images per shard, the unit of resuming.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where networks run.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of starting points and training."
-)
-@click.option("--trust", multiple=True, metavar="PACKAGE", help="A package of yours whose factories may be called.")
+@shard_images_option
+@device_option()
+@seed_option("Of starting points and training.")
+@trust_option
 @click.option("--dry-run", is_flag=True, help="Open everything, measure for a moment, predict, write nothing.")
 @source_options
 @target_options
@@ -190,14 +179,10 @@ def latent(generator: str, images: tuple[str, ...], out: str, **given: Any) -> i
             generator, images, out, options=options, sources=sources, resume=resume, force=force, progress=progress
         )
     counts = result.counts
-    statuses = ", ".join(f"{n} {name}" for name, n in counts.statuses.items())
-    reasons = ", ".join(f"{n} {name}" for name, n in counts.reasons.items())
-    median = result.summary.get("relative_error", {}).get("median")
     say(
-        f"{counts.entries} entries: {counts.inverted} inverted ({statuses}), {counts.failed} failed, {counts.duplicates} "
-        f"duplicates, {counts.rejected} rejected{f' ({reasons})' if reasons else ''}\n"
-        f"{result.path}: relative image error {median:.4f} (median)",
+        f"{tell_inversions(counts, f'inverted ({listed(counts.statuses)})')}\n"
+        f"{result.path}: relative image error {result.summary['relative_error']['median']:.4f} (median)",
         quiet=quiet,
     )
     answer({"out": str(result.path), "counts": asdict(counts), "summary": result.summary})
-    return EXIT_INCOMPLETE if any(counts.reasons.get(name) for name in _UNREAD) else EXIT_DONE
+    return exit_code(counts)

@@ -7,21 +7,20 @@ from typing import Any
 
 import click
 
-from scanner.cli import EXIT_DONE, EXIT_INCOMPLETE
-from scanner.cli.options import quiet_value, source_options, source_values, talk_options, target_options
+from scanner.cli import EXIT_DONE
+from scanner.cli.counts import exit_code, tell_inversions
+from scanner.cli.options import (
+    device_option,
+    quiet_value,
+    seed_option,
+    shard_images_option,
+    source_options,
+    source_values,
+    talk_options,
+    target_options,
+    trust_option,
+)
 from scanner.cli.talk import answer, say, talk
-
-_UNREAD = ("unreadable", "archive_cut", "bad_record")
-_device = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where networks run.",
-)
-_trust = click.option(
-    "--trust", multiple=True, metavar="PACKAGE", help="A package of yours whose factories may be called."
-)
 
 
 @click.command("features")
@@ -63,11 +62,9 @@ _trust = click.option(
     metavar="SOURCE",
     help="Train with these real images instead: an upper bound, no data-free attack, and the manifest says so.",
 )
-@_device
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and training images."
-)
-@_trust
+@device_option()
+@seed_option("Of weights and training images.")
+@trust_option
 @click.option("--dry-run", is_flag=True, help="Open everything, measure a few steps, predict, write nothing.")
 @source_options
 @target_options
@@ -128,16 +125,9 @@ def _options(given: dict[str, Any]) -> Any:
     metavar="NET.toml",
     help="The network, where it is no longer at the path that the inverse remembers.",
 )
-@click.option(
-    "--shard-images",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    metavar="N",
-    help="Images per shard, the unit of resuming.",
-)
-@_device
-@_trust
+@shard_images_option
+@device_option()
+@trust_option
 @source_options
 @target_options
 @talk_options
@@ -156,13 +146,10 @@ def apply(inverse: str, images: tuple[str, ...], out: str, **given: Any) -> int:
         result = apply_inverse(
             inverse, images, out, sources=sources, trusted=tuple(given.pop("trust")), progress=progress, **given
         )
-    counts = result.counts
-    reasons = ", ".join(f"{n} {name}" for name, n in counts.reasons.items())
-    median = result.summary.get("psnr_db", {}).get("median", float("nan"))
     say(
-        f"{counts.entries} entries: {counts.inverted} re-created, {counts.failed} failed, {counts.duplicates} duplicates, "
-        f"{counts.rejected} rejected{f' ({reasons})' if reasons else ''}\n{result.path}: PSNR {median:.2f} dB (median)",
+        f"{tell_inversions(result.counts, 're-created')}\n"
+        f"{result.path}: PSNR {result.summary['psnr_db']['median']:.2f} dB (median)",
         quiet=quiet,
     )
-    answer({"out": str(result.path), "counts": asdict(counts), "summary": result.summary})
-    return EXIT_INCOMPLETE if any(counts.reasons.get(name) for name in _UNREAD) else EXIT_DONE
+    answer({"out": str(result.path), "counts": asdict(result.counts), "summary": result.summary})
+    return exit_code(result.counts)

@@ -45,6 +45,28 @@ def parse_landmarks(text: str | None) -> Landmarks | None:
 
 
 _LANDMARK_NUMBERS = 10
+
+
+def device_option(what: str = "Where networks run.") -> Callable[[F], F]:
+    """Return `--device`."""
+    return click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help=what
+    )
+
+
+def seed_option(what: str, *, metavar: str | None = None, default: int | None = 0) -> Callable[[F], F]:
+    """Return `--seed`; `what` says what is drawn by it."""
+    kind = click.IntRange(min=0)
+    return click.option("--seed", type=kind, default=default, show_default=True, metavar=metavar, help=what)
+
+
+trust_option = click.option(
+    "--trust", multiple=True, metavar="PACKAGE", help="A package of yours whose factories may be called."
+)
+shard_images_option = click.option("--shard-images", type=click.IntRange(min=1), default=1024, show_default=True, metavar="N",
+                                   help="Images per shard, the unit of resuming.")  # fmt: skip
+force_option = click.option("--force", is_flag=True, help="Replace what is there.")
+
 _EMBEDDER = "insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, else what is installed]"
 _ONE = (click.option("--embedder", metavar="SPEC", help=_EMBEDDER),)
 _SEVERAL = (
@@ -67,8 +89,7 @@ _FACE = (
                  help="Less certain detections are rejected."),
     click.option("--min-sharpness", type=float, default=0.0, show_default=True, metavar="VAR", help="Blurred crops are rejected."),
     click.option("--min-frontality", type=float, default=0.0, show_default=True, metavar="0..1", help="Profiles are rejected."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-                 help="Where networks run."),
+    device_option(),
     click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N", help="Threads.  [default: all cores]"),
 )  # fmt: skip
 
@@ -88,7 +109,7 @@ _TALK = (
 
 _TARGET = (
     click.option("--resume", is_flag=True, help="Finish interrupted work; same bytes as without the interruption."),
-    click.option("--force", is_flag=True, help="Replace what is there."),
+    force_option,
 )
 
 

@@ -13,6 +13,7 @@ from scanner.cli.options import (
     face_values,
     parse_bytes,
     quiet_value,
+    seed_option,
     source_options,
     source_values,
     talk_options,
@@ -75,7 +76,7 @@ from scanner.records import Counts
 )
 @click.option("--memory", default="4GiB", show_default=True, metavar="BYTES", help="Budget of the search.")
 @click.option("--with-crops", is_flag=True, help="Show the faces of matches in the report (biometric data).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the calibration sample.")
+@seed_option("Draws the calibration sample.")
 @click.option("--dry-run", is_flag=True, help="Measure a few images, say what the scan would cost, and stop.")
 @target_options
 @talk_options

@@ -12,7 +12,7 @@ from scanner.errors import UsageError
 
 Method = Literal["adam", "lbfgs", "adam+lbfgs"]
 SpaceName = Literal["z", "w", "w+"]
-Status = Literal["converged", "stalled", "steps_max", "failed"]
+Status = Literal["converged", "stalled", "steps_max", "single_pass", "failed"]
 
 RESTARTS_MAX = 1024
 
@@ -109,7 +109,8 @@ class Recovered:
         restarts: how many were begun.
         steps: evaluations over all of them.
         status: of the best restart: "converged" (tolerance reached), "stalled" (the loss no longer fell),
-            "steps_max", or "failed" (no restart gave a finite loss).
+            "steps_max", or "failed" (no restart gave a finite loss).  An inverse network does not search: "single_pass",
+            or "failed".
     """
 
     number: int

@@ -15,6 +15,7 @@ from scanner import artefacts
 from scanner.errors import NothingScanned, RunMismatch, UsageError
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
 from scanner.jobs.generated_shards import Form, Made, shard_name, write_shard
+from scanner.jobs.numbered import Numbered
 from scanner.jobs.parts import begin_work
 from scanner.jobs.versions import versions
 from scanner.progress import Progress, Silent
@@ -148,9 +149,8 @@ def _make_shards(
     """Write every shard that is not there yet, its marker after it; return all markers."""
     count, form = plan["count"], plan["form"]
     shards = -(-count // SHARD_IMAGES)
-    done = 0
-    while (work / f"{done:06d}.json").exists():
-        done += 1
+    parts = Numbered(work)
+    done = len(parts.numbers())
     first = min(done * SHARD_IMAGES, count)
     progress.stage("images", total=count, unit="images", done=first)
     images = _images(opened, plan["seed"], first, count - first, progress)
@@ -158,8 +158,8 @@ def _make_shards(
         path = out / shard_name(number, form)
         good, bad = write_shard(path, form, islice(images, SHARD_IMAGES), fingerprint=opened.fingerprint)
         shard = {"name": path.name, "images": good, **(_file_facts(path) if good else {})}
-        write_json(work / f"{number:06d}.json", {"shard": shard, "bad": bad})
-    return [artefacts.read_json(work / f"{number:06d}.json") for number in range(shards)]
+        parts.finish(number, {"shard": shard, "bad": bad})
+    return parts.documents()
 
 
 def _images(opened: Generator, seed: int, first: int, count: int, progress: Progress | None = None) -> Iterator[Made]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexes.atomic import write_json
 from scanner import artefacts
-from scanner.errors import ModelError, NothingScanned, RunMismatch, UsageError
+from scanner.errors import ModelError, RunMismatch, UsageError
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep
 from scanner.jobs.invert_feature_inputs import FeatureOptions, open_attacked
 from scanner.jobs.invert_latent import InversionResult, InvertedShard
@@ -82,7 +82,7 @@ class Attack:
             Recovered(
                 number=first + k, latent=latents[k], label=None, image01=shown[k], loss=feature[k], pixel_mse=pixel[k],
                 feature=feature[k], identity=float("nan"), relative_error=relative[k], restarts=1, steps=1,
-                status="steps_max" if np.isfinite(pixel[k]) and np.isfinite(feature[k]) else "failed",
+                status="single_pass" if np.isfinite(pixel[k]) and np.isfinite(feature[k]) else "failed",
             )
             for k in range(len(images))
         ]  # fmt: skip
@@ -188,14 +188,8 @@ def _finish(
     parts: InversionParts, attack: Attack, facts: dict[str, Any], images: Sequence[str], uri: str
 ) -> InversionResult:
     """Write the tables and then the manifest, and clear the work away; raises NothingScanned."""
-    out, counts = parts.out, parts.counts()
-    if counts.inverted == 0:
-        remove_folder(out)
-        reasons = ", ".join(f"{n} {name}" for name, n in sorted(counts.reasons.items())) or "no reasons"
-        raise NothingScanned(
-            f"Nothing was re-created: {counts.entries} entries in {uri} ({reasons}). Look at the pictures."
-        )
-    summary = parts.merge()
+    parts.check_any(uri, done="re-created")
+    out, counts, summary = parts.out, parts.counts(), parts.merge()
     account = {
         "format": FORMAT, "format_version": VERSION, "sources": [clean_uri(spec) for spec in images], **facts,
         "device": attack.inverse.device.type, "counts": asdict(counts), "summary": summary, "versions": versions(),

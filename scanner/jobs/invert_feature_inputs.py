@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,13 +97,12 @@ def open_attacked(path: str | Path, options: FeatureOptions) -> tuple[Network, L
 
 def is_generator(path: Path) -> bool:
     """True for a description with a section [generator]; what cannot be read is left to who opens it."""
-    import tomllib
+    from scanner.documents import parse_document
 
     if path.suffix not in (".toml", ".json"):
         return False
     try:
-        text = path.read_text("utf-8")
-        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        document = parse_document(path)
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and "generator" in document

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexes.atomic import write_json
 from scanner import artefacts
-from scanner.errors import NothingScanned, RunMismatch
+from scanner.errors import RunMismatch
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep
 from scanner.jobs.invert_options import InvertOptions
 from scanner.jobs.invert_parts import InversionParts, ShardCounts
@@ -104,14 +104,8 @@ def invert_latent(
     if not parts.is_read_out(shard_entries(tools, options)):
         for shard in _shards(source, tools, options, parts, slots=slots, first=done, progress=progress):
             parts.write(shard)
-    counts = parts.counts()
-    if counts.inverted == 0:
-        remove_folder(out)
-        raise NothingScanned(
-            f"Nothing was inverted: {counts.entries} entries in {source.uri}, not one usable image "
-            f"({', '.join(f'{n} {name}' for name, n in sorted(counts.reasons.items())) or 'no reasons'}). Look at the pictures."
-        )
-    summary = parts.merge()
+    parts.check_any(source.uri, done="inverted")
+    counts, summary = parts.counts(), parts.merge()
     _write_account(out, generator, images, options, tools, counts, summary, slots)
     remove_folder(work)
     return InversionResult(out, counts, summary)

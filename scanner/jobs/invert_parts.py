@@ -15,7 +15,10 @@ import pyarrow as pa
 
 from indexes.atomic import atomic_path, write_json
 from scanner import artefacts
+from scanner.errors import NothingScanned
 from scanner.images import encode_png
+from scanner.jobs.folders import remove_folder
+from scanner.jobs.numbered import Numbered
 from scanner.jobs.parts import begin_work
 from scanner.records import Reject
 
@@ -71,6 +74,7 @@ class InversionParts:
     def __init__(self, out: Path, *, generator_fingerprint: str) -> None:
         """Look at the folder; nothing is written before `begin`."""
         self.out, self.folder = out, out / "unfinished"
+        self._parts = Numbered(self.folder)
         self.schema = artefacts.stamped(artefacts.INVERSIONS, "inversions", fingerprint=generator_fingerprint)
         self.rejects_schema = artefacts.stamped(artefacts.REJECTS, "rejects")
 
@@ -78,7 +82,7 @@ class InversionParts:
         """Start or take up the job `plan`; return the number of shards already done."""
         artefacts.make_private_folder(self.out)
         begin_work(self.folder, plan, resume=resume)
-        return len(list(self._numbers()))
+        return len(self._parts.numbers())
 
     def slots(self, tools: Tools, options: InvertOptions) -> int:
         """Return how many images are worked on at once: found once, and then kept, so that a resumed job is the same."""
@@ -93,21 +97,35 @@ class InversionParts:
         if good:
             write_reconstructions(self.out / f"reconstructions-{shard.number:06d}.tar", good)
         rows = _rows(self.schema, shard.wanted, shard.found)
-        artefacts.write_tables(self._path(shard.number, "inversions"), self.schema, [rows])
+        artefacts.write_tables(self._parts.table(shard.number, "inversions"), self.schema, [rows])
         rejects = _rejects(self.rejects_schema, shard.rejects)
-        artefacts.write_tables(self._path(shard.number, "rejects"), self.rejects_schema, [rejects])
-        write_json(self._marker(shard.number), asdict(shard.counts()))
+        artefacts.write_tables(self._parts.table(shard.number, "rejects"), self.rejects_schema, [rejects])
+        self._parts.finish(shard.number, asdict(shard.counts()))
 
     def counts(self) -> ShardCounts:
         """Add up the counts of all finished shards."""
         total = ShardCounts()
-        for number in self._numbers():
-            total = total + ShardCounts(**artefacts.read_json(self._marker(number)))
+        for document in self._parts.documents():
+            total = total + ShardCounts(**document)
         return total
+
+    def check_any(self, uri: str, *, done: str) -> None:
+        """Where not one image of the source `uri` came out, remove the folder and raise NothingScanned."""
+        counts = self.counts()
+        if counts.inverted:
+            return
+        remove_folder(self.out)
+        words = {**({"failed": counts.failed} if counts.failed else {}), **dict(sorted(counts.reasons.items()))}
+        became = ", ".join(f"{n} {name}" for name, n in words.items()) or "no entry at all"
+        failed = "The network gave NaN or infinities for those that failed: look at its weights."
+        raise NothingScanned(
+            f"Nothing was {done}: {counts.entries} entries in {uri}, not one image came out ({became}). "
+            f"{failed if counts.failed else 'Look at the pictures.'}"
+        )
 
     def is_read_out(self, shard_images: int) -> bool:
         """True when the last shard was cut short by the end of the source."""
-        return self.counts().entries < len(list(self._numbers())) * shard_images
+        return self.counts().entries < len(self._parts.numbers()) * shard_images
 
     def seen(self) -> set[str]:
         """Return the ids of every item met so far."""
@@ -129,20 +147,8 @@ class InversionParts:
         return found
 
     def _tables(self, kind: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        for number in self._numbers():
-            yield artefacts.read_table(self._path(number, kind), kind, columns=columns)
-
-    def _numbers(self) -> Iterator[int]:
-        number = 0
-        while self._marker(number).exists():
-            yield number
-            number += 1
-
-    def _marker(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.json"
-
-    def _path(self, number: int, kind: str) -> Path:
-        return self.folder / f"{number:06d}.{kind}.parquet"
+        for number in self._parts.numbers():
+            yield artefacts.read_table(self._parts.table(number, kind), kind, columns=columns)
 
 
 def write_reconstructions(path: Path, found: list[tuple[Wanted, Recovered]]) -> None:

@@ -21,6 +21,7 @@ from scanner import artefacts
 from scanner.errors import RunMismatch, UsageError
 from scanner.images import encode_png
 from scanner.jobs.folders import remove_folder, unfinished
+from scanner.jobs.numbered import Numbered
 from scanner.pipeline import Shard
 from scanner.records import Counts, Face, Reject
 
@@ -30,7 +31,7 @@ class Parts:
 
     def __init__(self, folder: Path, *, dim: int, fingerprint: str, keep_crops: bool) -> None:
         """Look at `folder`; nothing is written before `begin`."""
-        self.folder = folder
+        self.folder, self._parts = folder, Numbered(folder)
         schema = artefacts.embeddings_schema(dim, crops=keep_crops)
         self.faces_schema = artefacts.stamped(schema, "embeddings", fingerprint=fingerprint)
         self.rejects_schema = artefacts.stamped(artefacts.REJECTS, "rejects")
@@ -39,40 +40,37 @@ class Parts:
     def begin(self, plan: dict[str, Any], *, resume: bool) -> int:
         """Start or take up the job `plan`; return the number of shards already done."""
         begin_work(self.folder, {**plan, "columns": [field.name for field in artefacts.FACE_FIELDS]}, resume=resume)
-        done = 0
-        while self._marker(done).exists():
-            done += 1
-        return done
+        return len(self._parts.numbers())
 
     def write(self, shard: Shard) -> None:
         """Write one shard; when this returns it will never be done again."""
-        artefacts.write_tables(self._path(shard.number, "faces"), self.faces_schema, [self._faces(shard)])
+        artefacts.write_tables(self._parts.table(shard.number, "faces"), self.faces_schema, [self._faces(shard)])
         rejects = _rejects_table(self.rejects_schema, shard.items_rejected, shard.faces_rejected)
-        artefacts.write_tables(self._path(shard.number, "rejects"), self.rejects_schema, [rejects])
-        write_json(self._marker(shard.number), asdict(shard.counts))
+        artefacts.write_tables(self._parts.table(shard.number, "rejects"), self.rejects_schema, [rejects])
+        self._parts.finish(shard.number, asdict(shard.counts))
 
     def counts(self) -> Counts:
         """Add up the counts of all finished shards."""
         total = Counts()
-        for number in self._numbers():
-            total = total + Counts(**artefacts.read_json(self._marker(number)))
+        for document in self._parts.documents():
+            total = total + Counts(**document)
         return total
 
     def seen(self) -> set[bytes]:
         """Return the ids of every item met so far, as 16 bytes each."""
         ids: set[bytes] = set()
-        for number in self._numbers():
+        for number in self._parts.numbers():
             for kind, name in (("faces", "embeddings"), ("rejects", "rejects")):
-                table = artefacts.read_table(self._path(number, kind), name, columns=["item_id"])
+                table = artefacts.read_table(self._parts.table(number, kind), name, columns=["item_id"])
                 ids.update(bytes.fromhex(i) for i in table["item_id"].to_pylist() if i)
         return ids
 
     def faces(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the faces of every shard in order; every name that an item came under is in `other_uris`."""
         others = self._other_uris()
-        for number in self._numbers():
+        for number in self._parts.numbers():
             wanted = list(columns) if columns else None
-            table = artefacts.read_table(self._path(number, "faces"), "embeddings", columns=wanted)
+            table = artefacts.read_table(self._parts.table(number, "faces"), "embeddings", columns=wanted)
             if others and "other_uris" in table.column_names:
                 place = table.column_names.index("other_uris")
                 values = [others.get(i, []) for i in table["item_id"].to_pylist()]
@@ -81,8 +79,8 @@ class Parts:
 
     def rejects(self) -> Iterator[pa.Table]:
         """Yield the rejects of every shard in order."""
-        for number in self._numbers():
-            yield artefacts.read_table(self._path(number, "rejects"), "rejects")
+        for number in self._parts.numbers():
+            yield artefacts.read_table(self._parts.table(number, "rejects"), "rejects")
 
     def remove(self) -> None:
         """Delete the work folder; its result stands elsewhere by now."""
@@ -102,18 +100,6 @@ class Parts:
         if self._keep_crops:
             columns["crop_png"] = [encode_png(face.crop_rgb_u8) for face in shard.faces]
         return artefacts.table_of(self.faces_schema, columns)
-
-    def _numbers(self) -> Iterator[int]:
-        number = 0
-        while self._marker(number).exists():
-            yield number
-            number += 1
-
-    def _marker(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.json"
-
-    def _path(self, number: int, kind: str) -> Path:
-        return self.folder / f"{number:06d}.{kind}.parquet"
 
 
 def begin_work(folder: Path, plan: dict[str, Any], *, resume: bool) -> None:

@@ -74,6 +74,21 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_images_that_all_fail_are_no_result(run: Callable[..., Any], tmp_path: Path) -> None:
+    generator = write_generator(tmp_path / "broken", limit=0.3)  # NaN where the first start lies
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "0.png").write_bytes(encode_png(pictures(1)[0]))
+
+    ran = run("invert", "latent", generator, tmp_path / "photos", tmp_path / "out", "--draws", 0, "--restarts", 1)
+
+    assert ran.code == 2
+    assert ran.err.splitlines()[-1] == (
+        f"error: Nothing was inverted: 1 entries in {tmp_path / 'photos'}, not one image came out (1 failed). The network "
+        "gave NaN or infinities for those that failed: look at its weights."
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_part_of_a_source_that_cannot_be_read_makes_it_incomplete(
     world: Path, run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -57,6 +57,16 @@ def test_every_option_has_a_help_line(words: tuple[str, ...]) -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize(
+    "command", ["demo", "index build", "scan", "generate", "invert latent", "invert features", "check", "calibrate"]
+)
+def test_a_seed_is_no_negative_number(command: str, run: Callable[..., Any]) -> None:
+    ran = run(*command.split(), "--seed", -1)
+
+    assert ran.code == 2
+    assert "Invalid value for '--seed': -1 is not in the range x>=0." in ran.err
+
+
 def test_the_command_line_starts_without_heavy_libraries_and_at_once() -> None:
     code = (
         "import sys, scanner.cli\n"

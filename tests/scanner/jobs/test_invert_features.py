@@ -174,6 +174,7 @@ def test_every_entry_has_one_outcome(applied: Path) -> None:
 
     assert account["counts"]["entries"] == 12
     assert account["counts"]["inverted"] == 10
+    assert account["counts"]["statuses"] == {"single_pass": 10}
     assert account["counts"]["reasons"] == {"duplicate": 1, "not_an_image": 1}
     assert account["cut"] == "relu"
     assert not (applied / "unfinished").exists()
@@ -219,6 +220,17 @@ def test_apply_resumed_equals_uninterrupted(
     assert again.counts.inverted == 10
     with pytest.raises(RunMismatch, match="another cut"):
         apply_inverse(inverse, [str(photos)], out, cut="linear", sources=BY_NAME, resume=True)
+
+
+def test_pictures_that_are_none_are_no_result(inverse: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.png").write_bytes(b"nothing")
+
+    with pytest.raises(
+        NothingScanned, match=r"Nothing was re-created: 1 entries .*\(1 not_an_image\)\. Look at the pic"
+    ):
+        apply_inverse(inverse, [str(tmp_path / "none")], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_moved_network_can_be_named(inverse: Path, photos: Path, tmp_path: Path) -> None:
