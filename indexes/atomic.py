@@ -7,6 +7,9 @@ It owns how bytes become a file under a final name, and nothing about what they 
 
 The temporary file lies in the same folder, is named `.NAME.PID.tmp`, and is removed when the block
 raises; a killed process leaves it behind, and no reader looks at such names.
+
+It needs the standard library alone, and is the one part of this package that the scanner's rooms use which run
+where nothing but torch is installed.
 """
 
 import errno
@@ -15,12 +18,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from indexes.errors import DiskFullError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TEMPORARY_SUFFIX = ".tmp"
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -92,20 +92,6 @@ def encode_json(document: Mapping[str, Any]) -> bytes:
     """Return the bytes that `write_json` writes."""
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode()
-
-
-def write_parquet(path: Path, table: "pa.Table", *, row_group_rows: int = 65_536) -> None:
-    """Write a table as Parquet, completely or not at all; equal tables give equal bytes.
-
-    Args:
-        path: the final name.
-        table: any Arrow table; its schema is written as it is.
-        row_group_rows: rows per row group; small groups make single rows cheap to fetch.
-    """
-    import pyarrow.parquet as pq
-
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_rows)
 
 
 def sync_file(path: Path) -> None:

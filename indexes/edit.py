@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from indexes.atomic import sync_folder, write_json, write_parquet
+from indexes.atomic import atomic_path, sync_folder, write_json
 from indexes.build import Block, add_codes, append_blocks, check_some_rows, clear_folder, decode_schema
 from indexes.codec_file import JSON_NAME, TENSORS_NAME
 from indexes.errors import IndexesError, UnknownIdError
@@ -111,7 +111,7 @@ def erase(
         tombstone = _write_list(
             index.path / TOMBSTONES_FOLDER / f"{number}.parquet",
             chosen.size,
-            lambda path: write_parquet(path, pa.table({"id": pa.array(chosen)})),
+            lambda path: _write_ids(path, chosen),
         )
         erasure = _write_list(
             index.path / ERASURES_FOLDER / record.name,
@@ -196,6 +196,11 @@ def _ids_where(index: Index, where: Mapping[str, Sequence[Any]]) -> npt.NDArray[
         hit = pc.is_in(column, value_set=pa.array(list(values), type=column.type))
         fits &= hit.to_numpy().astype(np.bool_)
     return references.ids[references.live_rows()[fits]]
+
+
+def _write_ids(path: Path, ids: npt.NDArray[np.int64]) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table({"id": pa.array(ids)}), temporary, compression="zstd", row_group_size=65_536)
 
 
 def _write_list(path: Path, rows: int, write: Callable[[Path], None]) -> ListRecord:

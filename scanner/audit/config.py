@@ -13,17 +13,16 @@ Paths are relative to the file.  What is written here is fixed before anything i
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from indexes.atomic import encode_json
 from scanner.audit.recovery_config import RecoverySection
 from scanner.audit.split_config import SplitSection
+from scanner.documents import Section, read_document
 from scanner.errors import UsageError
 from scanner.evidence.gate import Policy
 from scanner.jobs.options import FaceOptions, SourceOptions
@@ -32,17 +31,13 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 PathText = Annotated[str, Field(min_length=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AuditSection(_Section):
+class AuditSection(Section):
     """`[audit]`: `seed` draws photos, folds and bootstraps; equal seeds give equal bytes."""
 
     seed: int = Field(default=0, ge=0)
 
 
-class EmbedderSection(_Section):
+class EmbedderSection(Section):
     """`[embedder]`: how pictures become vectors.
 
     Attributes:
@@ -62,7 +57,7 @@ class EmbedderSection(_Section):
     used_by_generator: bool = False
 
 
-class PeopleSection(_Section):
+class PeopleSection(Section):
     """`[people]`: whose membership is known; each a source of images, a file of ready embeddings or an index folder.
 
     Attributes:
@@ -79,7 +74,7 @@ class PeopleSection(_Section):
     photos: PositiveInt | None = None
 
 
-class GeneratorSection(_Section):
+class GeneratorSection(Section):
     """`[[generator]]`: one generator, or one state of it; several make the sweep.
 
     Attributes:
@@ -107,21 +102,21 @@ class GeneratorSection(_Section):
     reference_model: PathText | None = None
 
 
-class AttackSection(_Section):
+class AttackSection(Section):
     """`[attack]`: `k` nearest samples that scores look at; `folds` of the learned attack, cut by identity."""
 
     k: int = Field(default=5, ge=1, le=100)
     folds: int = Field(default=5, ge=2, le=20)
 
 
-class SweepSection(_Section):
+class SweepSection(Section):
     """`[sweep]`: sizes at which the attack is repeated: numbers of samples, and photos an identity."""
 
     samples: tuple[PositiveInt, ...] = ()
     photos: tuple[PositiveInt, ...] = ()
 
 
-class GateSection(_Section):
+class GateSection(Section):
     """`[gate]`: see `scanner.evidence.gate.Policy`; without the section the audit measures and does not judge."""
 
     leak_rate_max: Share
@@ -137,7 +132,7 @@ class GateSection(_Section):
 _NOBODY = PeopleSection.model_construct(members="", non_members="", identity_from="labels", photos=None)
 
 
-class AuditConfig(_Section):
+class AuditConfig(Section):
     """The whole file: [people] and [[generator]], or [split], or all three."""
 
     audit: AuditSection = AuditSection()
@@ -235,61 +230,12 @@ def read_config(path: Path) -> AuditConfig:
     """Read an AUDIT.toml.
 
     Raises:
-        UsageError: not there, no TOML, or wrong; every problem is listed with its key and the nearest right name.
+        UsageError: not there, neither TOML nor JSON, or wrong; every problem is listed with its key and the nearest right name.
     """
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}. Name a file as described in docs/guide.md, Audit."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML: {error}. Texts stand in quotes, sections in brackets.") from error
-    try:
-        return AuditConfig.model_validate(document)
-    except ValidationError as error:
-        problems = [_sentence(problem) for problem in error.errors(include_url=False)]
-        many = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise UsageError(f"{path} has {many}:\n{listed}\nNothing was done. Mend the file and try again.") from error
-
-
-_MODELS: dict[str, type[BaseModel]] = {
-    "audit": AuditSection,
-    "embedder": EmbedderSection,
-    "people": PeopleSection,
-    "generator": GeneratorSection,
-    "attack": AttackSection,
-    "sweep": SweepSection,
-    "gate": GateSection,
-    "recovery": RecoverySection,
-    "split": SplitSection,
-}
-
-
-def _sentence(problem: Any) -> str:
-    """Return one of pydantic's problems as a line: key, what is wrong, what was probably meant."""
-    place = problem["loc"]
-    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    if problem["type"] == "extra_forbidden":
-        section = _MODELS.get(str(place[0])) if len(place) > 1 else AuditConfig
-        known = list((section or AuditConfig).model_fields)
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
-        return f"{key}: unknown key. " + (f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}.")
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    if place == ("generator",) and problem["type"] == "tuple_type":
-        return "generator: write it as [[generator]], once for each generator"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    value = problem.get("input")
-    got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
-    near = difflib.get_close_matches(str(value), _choices(problem), n=1)
-    return f"{key}: {message[0].lower()}{message[1:]}{got}" + (f". Did you mean {near[0]!r}?" if near else "")
-
-
-def _choices(problem: Any) -> list[str]:
-    """Return what could have stood there, if it is one of a few words."""
-    expected = (problem.get("ctx") or {}).get("expected", "")
-    return (
-        str(expected).replace(" or ", ", ").replace("'", "").split(", ") if problem["type"] == "literal_error" else []
+    return read_document(
+        path,
+        AuditConfig,
+        error=UsageError,
+        described_in="docs/guide.md, Audit",
+        closing="Nothing was done. Mend the file and try again.",
     )

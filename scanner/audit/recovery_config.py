@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
+
+from scanner.documents import Section
 
 
-class RecoverySection(BaseModel):
+class RecoverySection(Section):
     """`[recovery]`: run generators backwards, and compare what is left of members' and of non-members' photos.
 
     The photos are the generator's `training` where it is given, else members' photos; against those of non-members.
@@ -23,8 +25,6 @@ class RecoverySection(BaseModel):
         scan: embed what was re-created, and ask whether it shows the person.
         seed: draws photos and starting points.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     images_max: int = Field(default=200, ge=10)
     restarts: int = Field(default=4, ge=1, le=1024)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from scanner.documents import Section
 
 _Text = Annotated[str, Field(min_length=1)]
 _Rate = Annotated[float, Field(gt=0.0, lt=1.0)]
 _BITS_MAX = 16
 
 
-class DefenceSection(BaseModel):
+class DefenceSection(Section):
     """`[[split.defence]]`: what is done to the features before a stranger sees them.
 
     Attributes:
         kind: "noise" (normal), "quantise" (even steps over each channel's range), "drop" (channels set to 0).
         values: strengths: deviation of the noise in units of each channel's own; bits; share of channels.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["noise", "quantise", "drop"]
     values: tuple[float, ...] = Field(min_length=1)
@@ -43,7 +43,7 @@ def _fits(kind: str, value: float) -> bool:
     return value > 0.0 if kind == "noise" else 0.0 < value < 1.0
 
 
-class SplitSection(BaseModel):
+class SplitSection(Section):
     """`[split]`: what a stranger can re-create from the features of a network, cut by cut.
 
     Attributes:
@@ -63,8 +63,6 @@ class SplitSection(BaseModel):
         gate_cuts: where the network will be cut; left out, every audited cut must hold.
         defence: see `DefenceSection`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     network: _Text
     inverse: _Text

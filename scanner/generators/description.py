@@ -14,31 +14,26 @@ Paths are relative to the file.
 
 from __future__ import annotations
 
-import difflib
-import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from scanner.errors import ModelError, ScannerError, UsageError
+from scanner.documents import Section, read_document
+from scanner.errors import ModelError, UsageError
 from scanner.generators.generator import ChannelOrder, Generator, Labels, Layout
 from scanner.generators.latents import LatentLaw, Law
 from scanner.generators.open import make_generator, sha256_of
 
 SUFFIXES = (".pt2", ".pt", ".ts", ".onnx", ".safetensors")
 """Of weights: where a user names these in place of the description."""
+DESCRIBED_IN = "docs/rewinding.md, Generators"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class GeneratorSection(_Section):
+class GeneratorSection(Section):
     """`[generator]`.
 
     Attributes:
@@ -58,7 +53,7 @@ class GeneratorSection(_Section):
     mapping_factory: str | None = None
 
 
-class LatentSection(_Section):
+class LatentSection(Section):
     """`[latent]`: see `LatentLaw` for size, law, truncation and classes, `Conventions` for shape and labels."""
 
     size: PositiveInt
@@ -81,7 +76,7 @@ class LatentSection(_Section):
         return LatentLaw(self.size, self.law, self.truncation, self.classes)
 
 
-class OutputSection(_Section):
+class OutputSection(Section):
     """`[output]`: see `Conventions`."""
 
     range: tuple[float, float] = (0.0, 1.0)
@@ -95,7 +90,7 @@ class OutputSection(_Section):
         return self
 
 
-class GeneratorDescription(_Section):
+class GeneratorDescription(Section):
     """The whole file."""
 
     generator: GeneratorSection
@@ -112,26 +107,10 @@ def read_generator(path: str | Path) -> GeneratorDescription:
     path = Path(path)
     if path.suffix.lower() in SUFFIXES:
         raise ModelError(
-            f"{path} is a network, and nothing says what its latents are. Describe it in a GEN.toml (docs/guide.md, "
-            f'Generators): [generator] weights = "{path.name}", [latent] size = ..., and name that file.'
+            f"{path} is a network, and nothing says what its latents are. Describe it in a GEN.toml ({DESCRIBED_IN}): "
+            f'[generator] weights = "{path.name}", [latent] size = ..., and name that file.'
         )
-    try:
-        text = path.read_text("utf-8")
-        document: Any = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror or error}. Name a file as described in docs/guide.md, Generators."
-        ) from None
-    except ValueError as error:  # of JSON, TOML and UTF-8 alike
-        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-        raise ModelError(f"{path} is no {kind}: {error}. Texts stand in quotes, sections in brackets.") from None
-    try:
-        return GeneratorDescription.model_validate(document)
-    except ValidationError as error:
-        problems = [_sentence(problem) for problem in error.errors(include_url=False)]
-        many = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise ModelError(f"{path} has {many}:\n{listed}\nMend the file (docs/guide.md, Generators).") from None
+    return read_document(path, GeneratorDescription, error=ModelError, described_in=DESCRIBED_IN)
 
 
 def open_generator(path: str | Path, *, device: str = "auto", trusted: Sequence[str] = ()) -> Generator:
@@ -155,48 +134,19 @@ def open_generator(path: str | Path, *, device: str = "auto", trusted: Sequence[
             f"{weights} has SHA-256 {found}, {path} says {chosen.sha256}: other weights than were described. Fetch them "
             "again, or mend sha256 if you changed them yourself."
         )
-    try:
-        return make_generator(
-            name=chosen.name or weights.name.partition(".")[0],
-            weights=weights,
-            law=described.latent.to_law(),
-            factory=chosen.factory,
-            trusted=trusted,
-            output_range=described.output.range,
-            layout=described.output.layout,
-            channel_order=described.output.channel_order,
-            latent_shape=described.latent.shape,
-            labels=described.latent.labels,
-            mapping=None if chosen.mapping is None else path.parent / Path(chosen.mapping).expanduser(),
-            mapping_factory=chosen.mapping_factory,
-            device=device,
-            where=str(path),
-        )
-    except ScannerError:
-        raise
-    except NotImplementedError as error:
-        raise ModelError(f"{weights} cannot run on {device}: {str(error)[:200]}. Try --device cpu.") from error
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "generator": GeneratorSection,
-    "latent": LatentSection,
-    "output": OutputSection,
-}
-
-
-def _sentence(problem: Any) -> str:
-    """Return one of pydantic's problems as a line: key, what is wrong, what was probably meant."""
-    place = [str(part) for part in problem["loc"]]
-    key = ".".join(place)
-    if problem["type"] == "extra_forbidden":
-        section = _SECTIONS.get(place[0], GeneratorDescription) if len(place) > 1 else GeneratorDescription
-        known = list(section.model_fields)
-        near = difflib.get_close_matches(place[-1], known, n=1)
-        return f"{key}: unknown key. " + (f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}.")
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    value = problem.get("input")
-    got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
-    return f"{key}: {message[0].lower()}{message[1:]}{got}"
+    return make_generator(
+        name=chosen.name or weights.name.partition(".")[0],
+        weights=weights,
+        law=described.latent.to_law(),
+        factory=chosen.factory,
+        trusted=trusted,
+        output_range=described.output.range,
+        layout=described.output.layout,
+        channel_order=described.output.channel_order,
+        latent_shape=described.latent.shape,
+        labels=described.latent.labels,
+        mapping=None if chosen.mapping is None else path.parent / Path(chosen.mapping).expanduser(),
+        mapping_factory=chosen.mapping_factory,
+        device=device,
+        where=str(path),
+    )

@@ -66,10 +66,8 @@ def make_generator(
     where = where or str(weights)
     conventions = _conventions(output_range, layout, channel_order, latent_shape, labels, law=law, where=where)
     chosen, reason = torch_device(device)
-    inner = _frozen(load_module(weights, factory=factory, trusted=trusted), chosen)
-    mapper = None
-    if mapping is not None:
-        mapper = _frozen(load_module(mapping, factory=mapping_factory, trusted=trusted), chosen)
+    inner = load_module(weights, factory=factory, trusted=trusted)
+    mapper = None if mapping is None else load_module(mapping, factory=mapping_factory, trusted=trusted)
     facts = _facts(name, (weights, factory), (mapping, mapping_factory), law, conventions)
     return _tried(inner, mapper, conventions, law, facts, device=chosen, reason=reason, where=where)
 
@@ -78,9 +76,11 @@ def _tried(
     inner: nn.Module, mapper: nn.Module | None, conventions: Conventions, law: LatentLaw, facts: dict[str, Any], *,
     device: torch.device, reason: str, where: str,
 ) -> Generator:  # fmt: skip
-    """Try a network out and put what was found together."""
-    bare = ToImages(inner, conventions, mapping=mapper, classes=law.classes, clip=False).eval()
+    """Put a network on its device, try it out there, and put what was found together."""
     try:
+        inner = _frozen(inner, device, where)
+        mapper = None if mapper is None else _frozen(mapper, device, where)
+        bare = ToImages(inner, conventions, mapping=mapper, classes=law.classes, clip=False).eval()
         probed = probe(bare, law, device=device, where=where)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -141,7 +141,13 @@ def sha256_of(path: Path) -> str:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}. Check the path of the weights.") from None
 
 
-def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
+def _frozen(module: nn.Module, device: torch.device, where: str) -> nn.Module:
+    """Return the module on `device`, its weights without gradients."""
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            f"{where}: some weights hold no numbers, for its factory made them on torch's device 'meta'. "
+            "Let the factory make them on the CPU."
+        )
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module.to(device)

@@ -15,33 +15,26 @@ A bare .onnx file is accepted as well: its JSON sidecar says how to feed it, as 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 from torch import fx, nn
 
+from scanner.documents import Model, Section, read_document
 from scanner.errors import ModelError
 from scanner.networks.modules import kind_of, load_module
 from scanner.networks.network import Network, Preprocessing, hash_description, make_network
 
-Model = TypeVar("Model", bound=BaseModel)
 Triple = tuple[float, float, float]
 PathText = Annotated[str, Field(min_length=1)]
 Pooling = Literal["mean", "max"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class NetworkSection(_Section):
+class NetworkSection(Section):
     """`[network]`.
 
     Attributes:
@@ -63,7 +56,7 @@ class NetworkSection(_Section):
     pooling: Pooling | None = None
 
 
-class InputSection(_Section):
+class InputSection(Section):
     """`[input]`: a pixel p (0..255) of channel c becomes `(p - mean[c]) * scale[c]`, c in `channel_order`.
 
     Attributes:
@@ -105,7 +98,7 @@ class InputSection(_Section):
         return Preprocessing(self.mean, scale, self.channel_order)
 
 
-class NetworkDescription(_Section):
+class NetworkDescription(Section):
     """The whole file; `weights` is absolute once it is read."""
 
     network: NetworkSection
@@ -190,12 +183,12 @@ def read_network(path: Path | str) -> NetworkDescription:
     place = Path(path)
     if place.suffix == ".onnx":
         return _from_sidecar(place)
-    described = parse_description(place, NetworkDescription)
+    described = _read(place, NetworkDescription)
     weights = str((place.parent / Path(described.network.weights).expanduser()).absolute())
     return described.model_copy(update={"network": described.network.model_copy(update={"weights": weights})})
 
 
-class _Sidecar(_Section):
+class _Sidecar(Section):
     """The JSON beside an embedder's .onnx file; see scanner/embedders/sidecar.py, whose keys these are."""
 
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
@@ -214,7 +207,7 @@ def _from_sidecar(weights: Path) -> NetworkDescription:
     from scanner.networks.from_onnx import read_input_shape
 
     beside = weights.with_suffix(".json")
-    sidecar = parse_description(beside, _Sidecar) if beside.exists() else _Sidecar()
+    sidecar = _read(beside, _Sidecar) if beside.exists() else _Sidecar()
     if sidecar.input_size is not None:
         width, height = sidecar.input_size
     else:
@@ -230,45 +223,5 @@ def _from_sidecar(weights: Path) -> NetworkDescription:
     return NetworkDescription.model_validate(document)
 
 
-def parse_description(path: Path, model: type[Model]) -> Model:
-    """Return a TOML or JSON file as `model`; raises ModelError with every problem."""
-    try:
-        text = path.read_text("utf-8")
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise ModelError(f"The description {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise ModelError(f"{path} is no {kind}: {error}. Texts stand in quotes, sections in brackets.") from error
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        problems = [_sentence(problem, model) for problem in error.errors(include_url=False)]
-        many = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise ModelError(f"{path} has {many}:\n{listed}\nMend the file and try again.") from error
-
-
-def _sentence(problem: Any, model: type[BaseModel]) -> str:
-    """Return one of pydantic's problems as a line: key, what is wrong, what was probably meant."""
-    place = [part for part in problem["loc"] if part not in {"float", "tuple[float,float,float]"}]
-    key = ".".join(str(part) for part in place)
-    if problem["type"] == "extra_forbidden":
-        known = list(_fields(model, place[:-1]))
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
-        return f"{key}: unknown key. " + (f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}.")
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    value = problem.get("input")
-    got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
-    return f"{key}: {message[0].lower()}{message[1:]}{got}"
-
-
-def _fields(model: type[BaseModel], place: Sequence[Any]) -> dict[str, Any]:
-    for part in place:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return {}
-        model = inner
-    return dict(model.model_fields)
+def _read(path: Path, model: type[Model]) -> Model:
+    return read_document(path, model, error=ModelError, described_in="docs/rewinding.md, Features back to images")

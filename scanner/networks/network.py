@@ -163,16 +163,17 @@ def _compare(graph: fx.GraphModule, module: nn.Module, input_shape: tuple[int, .
     if isinstance(module, fx.GraphModule):
         return
     probe = torch.rand(_PROBES, *input_shape, generator=torch.Generator().manual_seed(1))
-    try:
-        with torch.no_grad():
-            expected, got = copy.deepcopy(module).eval()(probe.clone()), graph.eval()(probe.clone())
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return  # a wrong input shape has its own message
-    if isinstance(expected, Tensor) and not torch.allclose(expected, got, rtol=1e-4, atol=1e-5, equal_nan=True):
+    expected, got = (_run(net, probe.clone(), name) for net in (copy.deepcopy(module).eval(), graph.eval()))
+    if isinstance(expected, Tensor) and not _alike(expected, got):
         raise ModelError(
             f"{name}, traced to a graph, answers otherwise than its own code. Its forward() probably overwrites a tensor "
             "that it reads again (x += ...), or draws random numbers. Write it without, or export it to ONNX."
         )
+
+
+def _alike(expected: Tensor, got: Any) -> bool:
+    same = isinstance(got, Tensor) and got.shape == expected.shape
+    return same and torch.allclose(expected, got, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def _put_first(graph: fx.GraphModule, preprocess: nn.Module) -> None:
@@ -190,14 +191,7 @@ def _put_first(graph: fx.GraphModule, preprocess: nn.Module) -> None:
 def _try_once(graph: fx.GraphModule, input_shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     """Return the output's shape without the batch's axis, after one run on grey images or zero latents."""
     probe = torch.full((_PROBES, *input_shape), 0.5 if len(input_shape) == _IMAGE_AXES else 0.0)
-    try:
-        with torch.no_grad():
-            output = graph(probe)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        raise ModelError(
-            f"{name} does not run on an input of the shape {tuple(probe.shape)}: {error}. "
-            "Check the size under [input] in its description."
-        ) from error
+    output = _run(graph, probe, name)
     if not isinstance(output, Tensor) or not output.is_floating_point() or output.shape[:1] != (_PROBES,):
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(
@@ -207,6 +201,18 @@ def _try_once(graph: fx.GraphModule, input_shape: tuple[int, ...], name: str) ->
     if output.ndim == 1:
         raise ModelError(f"{name} answers with a number for each input; features, logits or images are needed.")
     return tuple(output.shape[1:])
+
+
+def _run(module: nn.Module, probe: Tensor, name: str) -> Any:
+    """Return what a module answers; raises ModelError for what it raises, which tracing may have dropped from a graph."""
+    try:
+        with torch.no_grad():
+            return module(probe)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise ModelError(
+            f"{name} does not run on an input of the shape {tuple(probe.shape)}: {error}. "
+            "Check the size under [input] in its description."
+        ) from error
 
 
 def hash_module(graph: fx.GraphModule) -> str:

@@ -7,7 +7,6 @@ library writes metadata in an order that changes from run to run.  Any safetenso
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from indexes.atomic import atomic_path
 from scanner.errors import ArtefactError
 
 TENSOR_BYTES_MAX = 16 * 1024**3
@@ -116,17 +116,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         offset += len(blob)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    _write_whole(path, [struct.pack("<Q", len(text)), text, *blobs])
-
-
-def _write_whole(path: Path, parts: list[bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.writelines([struct.pack("<Q", len(text)), text, *blobs])

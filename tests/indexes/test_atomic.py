@@ -2,11 +2,9 @@ import errno
 import json
 import os
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from indexes.atomic import atomic_path, write_bytes, write_json, write_parquet, write_text
+from indexes.atomic import atomic_path, write_bytes, write_json, write_text
 from indexes.errors import DiskFullError
 
 
@@ -15,13 +13,11 @@ def test_content_arrives_whole_and_nothing_else_is_left(tmp_path):
     write_bytes(tmp_path / "a", b"two")
     write_text(tmp_path / "b", "drei")
     write_json(tmp_path / "c", {"z": 1, "a": "ü"})
-    write_parquet(tmp_path / "d", pa.table({"x": [1, 2, 3]}), row_group_rows=2)
 
     assert (tmp_path / "a").read_bytes() == b"two"
     assert (tmp_path / "b").read_text() == "drei"
     assert (tmp_path / "c").read_text() == '{\n  "a": "ü",\n  "z": 1\n}\n'
-    assert pq.ParquetFile(tmp_path / "d").num_row_groups == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "d"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_block_that_raises_changes_nothing(tmp_path):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from indexes.atomic import write_json
 from scanner.errors import ArtefactError
 from scanner.inversion.features.stack import Inverse, make_blocks, make_modules
 from scanner.networks.network import Network
@@ -43,7 +43,7 @@ def save_inverse(
         "plan": {**plan},
         **(account or {}),
     }
-    _write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -119,17 +119,3 @@ def load_inverse(folder: Path, network: Network) -> Inverse:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write JSON, completely or not at all; this room cannot import `indexes.atomic`, which has the same for others."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -208,3 +208,20 @@ def test_a_generator_is_one_graph_for_who_takes_networks_apart(opened, waves) ->
     assert (network.input_shape, network.output_shape) == ((4,), (3, 8, 8))
     assert network.fingerprint == generator.fingerprint
     np.testing.assert_array_equal(network(z).numpy(), generator.images(z).numpy())
+
+
+@pytest.mark.parametrize("part", ["weights", "mapping"])
+def test_what_does_not_fit_into_memory_is_said(opened, waves, monkeypatch, part) -> None:
+    parts = {"weights": waves(), "mapping": nn.Linear(4, 4)}
+
+    def full(device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(parts[part], "to", full)
+    with pytest.raises(ModelError, match=r"weights\.pt2 does not fit into the memory of cpu\. Free some"):
+        opened(parts["weights"], mapping=parts["mapping"])
+
+
+def test_weights_without_numbers_are_refused(opened, waves) -> None:
+    with pytest.raises(ModelError, match=r"hold no numbers.*Let the factory make them on the CPU"):
+        opened(waves().to("meta"))

@@ -12,17 +12,18 @@ ROOT = Path(__file__).resolve().parents[3]
 BLOCKED = """
 import importlib.abc, sys
 ALLOWED = set(sys.stdlib_module_names) | {{"torch", "numpy", "scanner", "typing_extensions", "torchgen", "functorch"}}
+OF_INDEXES = {{"indexes", "indexes.atomic", "indexes.errors"}}
 OF_TORCH = {{"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock", "setuptools", "triton", "optree", "yaml"}}
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in ALLOWED | OF_TORCH and not top.startswith(("nvidia", "_")):
+        if name not in OF_INDEXES and top not in ALLOWED | OF_TORCH and not top.startswith(("nvidia", "_")):
             raise ModuleNotFoundError(f"No module named {{name!r}} on a bare machine", name=name)
         return None
 sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, {root!r})
 """
-"""Refuses every import but those of the standard library, torch, numpy and what torch itself brings along."""
+"""Refuses every import but those of the standard library, torch, numpy, what torch itself brings along, and our writer."""
 
 
 def run_bare(code: str) -> subprocess.CompletedProcess[str]:
@@ -71,6 +72,6 @@ print(torch.equal(value, network(images)))
     assert done.stdout.strip() == "True", done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", ["pyarrow", "pydantic", "onnx", "safetensors", "click", "PIL"])
+@pytest.mark.parametrize("name", ["pyarrow", "pydantic", "onnx", "safetensors", "click", "PIL", "indexes.vectors"])
 def test_the_refusal_works(name: str) -> None:
     assert "on a bare machine" in run_bare(f"import {name}").stderr

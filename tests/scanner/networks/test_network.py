@@ -149,9 +149,19 @@ class Adding(nn.Module):
         return y + 2.0 * x
 
 
+class Choosy(nn.Module):
+    """Refuses all sizes but 16 x 16; a tracer, which passes no tensor, never gets to see that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Tensor):
+            assert x.shape[2:] == (16, 16), "16 x 16 pixels are needed"
+        return x
+
+
 @pytest.mark.parametrize(
     ("module", "says"),
     [
+        (Choosy(), r"does not run on an input of the shape \(2, 3, 8, 8\): 16 x 16 pixels are needed"),
         (Adding(), "answers otherwise than its own code"),
         (Branching(), "cannot be traced"),
         (Two(), "2 inputs"),

@@ -1,0 +1,132 @@
+"""Documents that people write, TOML or JSON by suffix, as pydantic models: read whole, with every problem at once.
+
+    read_document(path, AuditConfig, error=UsageError, described_in="docs/guide.md, Audit")
+
+A problem is a line: its key as it is written in the file, what is wrong there, and what was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scanner.errors import ScannerError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of a document's parts: unknown keys are refused, values stay as they were read, numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def read_document(
+    path: Path,
+    model: type[Model],
+    *,
+    error: type[ScannerError],
+    described_in: str,
+    closing: str = "Mend the file and try again.",
+) -> Model:
+    """Read a document.
+
+    Args:
+        path: .json, or TOML under any other suffix.
+        model: what it says.
+        error: what is raised.
+        described_in: where its user finds how to write one.
+        closing: last line of a list of problems.
+
+    Raises:
+        error: not there, neither TOML nor JSON, or wrong; every problem is listed with its key.
+    """
+    try:
+        document = parse_document(path)
+    except OSError as problem:
+        raise error(
+            f"{path} cannot be read: {problem.strerror or problem}. Name a file as described in {described_in}."
+        ) from problem
+    except ValueError as problem:
+        kind = "JSON" if _is_json(path) else "TOML"
+        raise error(f"{path} is no {kind}: {problem}. Texts stand in quotes, sections in brackets.") from problem
+    try:
+        return model.model_validate(document)
+    except ValidationError as problem:
+        lines = [_sentence(found, model) for found in problem.errors(include_url=False)]
+        many = f"{len(lines)} problems" if len(lines) > 1 else "a problem"
+        listed = "\n".join(f"  {line}" for line in lines)
+        raise error(f"{path} has {many}:\n{listed}\n{closing}") from problem
+
+
+def parse_document(path: Path) -> Any:
+    """Return what a TOML or JSON file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: neither TOML nor JSON, or no UTF-8.
+    """
+    text = path.read_text("utf-8")
+    try:
+        return json.loads(text) if _is_json(path) else tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _sentence(problem: Any, model: type[BaseModel]) -> str:
+    """Return one of pydantic's problems as a line: key, what is wrong, what was probably meant."""
+    key, siblings, section = _place(problem["loc"], model)
+    if problem["type"] == "extra_forbidden":
+        near = _nearest(problem["loc"][-1], siblings)
+        return f"{key}: unknown key." + (near or f" Known here: {', '.join(siblings)}.")
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    if problem["type"] == "tuple_type" and section is not None:
+        return f"{key}: write it as [[{key}]], once for each {key.rpartition('.')[2]}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem.get("input")
+    got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
+    near = _nearest(value, _choices(problem))
+    return (f"{key}: " if key else "") + message[0].lower() + message[1:] + got + (f".{near}" if near else "")
+
+
+def _place(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str, list[str], type[BaseModel] | None]:
+    """Return a key as it is written, the keys that are known beside it, and the section that it opens, if it does."""
+    key, siblings = "", list(model.model_fields)
+    section: type[BaseModel] | None = model
+    for part in location:
+        if isinstance(part, int):
+            key += f"[{part + 1}]"
+        elif section is not None:  # else pydantic's name for one of several types, which nobody wrote
+            siblings = list(section.model_fields)
+            key = f"{key}.{part}".lstrip(".")
+            section = _section_in(section.model_fields[part].annotation) if part in siblings else None
+    return key, siblings, section
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model within a field's type, such as `Section | None` or `tuple[Section, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part)) is not None), None)
+
+
+def _nearest(written: Any, choices: list[str]) -> str:
+    near = difflib.get_close_matches(str(written), choices, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _choices(problem: Any) -> list[str]:
+    """Return what could have stood there, if it is one of a few words."""
+    if problem["type"] != "literal_error":
+        return []
+    return str(problem["ctx"]["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
