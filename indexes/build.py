@@ -209,7 +209,7 @@ def _fit(folder: Path, manifest: Manifest) -> Codec:
             f"codec='always' needs at least {TRAIN_ROWS_MIN} rows, got {references.rows}. Use codec='auto'."
         )
     rng = np.random.default_rng(manifest.seed)
-    size = min(references.rows, TRAIN_ROWS * 4 // 3)
+    size = min(references.rows, TRAIN_ROWS)
     rows = np.sort(rng.choice(references.rows, size, replace=False))
     return fit_codec(references.gather(rows), seed=manifest.seed)
 

@@ -1,8 +1,11 @@
 """Candidates: pairs that a rough score could not rule out, and the rising bar for the next ones.
 
-The exact engine feeds rough scores of tile after tile; this keeps, for each query, the score below
-which nothing can matter any more, and at the end scores what is left exactly.
+An engine feeds rough scores of tile after tile, each with a bound of its error; this keeps, for each query, the score
+below which nothing can matter any more, and at the end scores what is left exactly.
 """
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +13,37 @@ import numpy.typing as npt
 from indexes.engine import Question
 from indexes.hits import Hits
 from indexes.references import References
-from indexes.rescore import cut, preselection_margin, rescore
+from indexes.rescore import cut, rescore
 from indexes.vectors import Float32Array
 
 _PRUNE_ROWS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rough:
+    """Rough scores of a block of queries with a tile: the exact score is within `error` of `scale` times the product.
+
+    Args:
+        products: float32 or int32 (block, tile); removed rows hold -inf, or the lowest int32.
+        scale: float64 (block,), positive; or 1.
+        error: float64 (block,), or one number.
+        peaks: (block, runs), the maxima of equal runs of neighbouring columns; all else of the products is looked at
+            only where its run's maximum says so.
+    """
+
+    products: npt.NDArray[np.float32] | npt.NDArray[np.int32]
+    scale: npt.NDArray[np.float64] | float
+    error: npt.NDArray[np.float64] | float
+    peaks: npt.NDArray[np.float32] | npt.NDArray[np.int32]
+
+
+class Picked(NamedTuple):
+    """Pairs that may be hits: their exact scores lie between `lower` and `upper`."""
+
+    query_row: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int64]
+    lower: Float32Array
+    upper: Float32Array
 
 
 class Candidates:
@@ -23,68 +53,59 @@ class Candidates:
         question: the search.
         references: what is searched; row numbers mean its rows.
 
-    `bars` is float32 (q,): a pair whose rough score is below its query's bar cannot be a hit. Bars
+    `bars` is float32 (q,): a pair whose score is surely below its query's bar cannot be a hit. Bars
     only rise, so a thread that reads an old bar selects too much, never too little.
     """
 
     def __init__(self, question: Question, references: References) -> None:
         self._question = question
         self._references = references
-        queries, dim = question.queries.shape
-        # Two margins: one for the pair's own rough score, one for the rough k-th best.
-        self.slack = np.float32(2 * preselection_margin(dim))
+        queries = question.queries.shape[0]
         self._k = min(question.k, references.rows)
         self._best: Float32Array = np.full((queries, self._k), -np.inf, np.float32)
-        self._query_rows: list[npt.NDArray[np.int32]] = []
-        self._rows: list[npt.NDArray[np.int64]] = []
-        self._scores: list[Float32Array] = []
+        self._picked: list[Picked] = []
         self._count = 0
         self._prune_at = _PRUNE_ROWS
         no_best = np.full(queries, -np.inf if self._k else np.inf, np.float32)
         self.bars: Float32Array = self._bar_for(no_best)
 
-    def select(
-        self, start: int, row_start: int, products: Float32Array
-    ) -> tuple[int, npt.NDArray[np.int32], npt.NDArray[np.int64], Float32Array]:
+    def select(self, start: int, row_start: int, rough: Rough) -> Picked:
         """Pick a tile's candidates; changes nothing, so threads may call it side by side.
 
         Args:
             start: first query of the block.
             row_start: first row of the tile.
-            products: float32 (block, tile), rough scores.
-
-        Returns:
-            (start, query_row, row, rough score) for `add`.
+            rough: scores of the block with the tile.
         """
-        bars = self.bars[start : start + products.shape[0]]
-        # One pass over the products finds the few lines worth a second look.
-        lines = np.flatnonzero(products.max(axis=1) >= bars)
-        looked_at, bars = products[lines], bars[lines]
-        if self._k and self._k < products.shape[1] and np.isneginf(bars).any():
-            kth = np.partition(looked_at, -self._k, axis=1)[:, -self._k]
-            bars = np.maximum(bars, self._bar_for(kth))
-        line, column = np.nonzero(looked_at >= bars[:, None])
-        query_row = (lines[line] + start).astype(np.int32)
-        return start, query_row, column + row_start, looked_at[line, column]
+        products = rough.products
+        n, tile_rows = products.shape
+        scale, error = np.broadcast_to(rough.scale, n), np.broadcast_to(rough.error, n)
+        bars = self.bars[start : start + n].astype(np.float64)
+        unknown = np.flatnonzero(np.isneginf(bars))
+        if unknown.size and self._k < tile_rows:
+            kth = np.partition(products[unknown], -self._k, axis=1)[:, -self._k]
+            bars[unknown] = self._bar_for(_down(kth * scale[unknown] - error[unknown]))
+        least = _least(bars, scale, error, products.dtype)
+        runs = rough.peaks.shape[1]
+        line, run = np.nonzero(rough.peaks >= least[:, None])
+        found, place = np.nonzero(products.reshape(n, runs, -1)[line, run] >= least[line, None])
+        line, column = line[found], run[found] * (tile_rows // runs) + place
+        middle, off = products[line, column] * scale[line], error[line]
+        query_row = (line + start).astype(np.int32)
+        return Picked(query_row, column + row_start, _down(middle - off), _up(middle + off))
 
-    def add(
-        self,
-        picked: tuple[int, npt.NDArray[np.int32], npt.NDArray[np.int64], Float32Array],
-    ) -> None:
+    def add(self, picked: Picked) -> None:
         """Keep what `select` picked and raise the bars; one thread only.
 
         Raises:
             TooManyHits: more candidates than `hits_max` allows hits.
         """
-        _, query_row, row, score = picked
-        if not query_row.size:
+        if not picked.row.size:
             return
-        self._query_rows.append(query_row)
-        self._rows.append(row)
-        self._scores.append(score)
-        self._count += query_row.size
+        self._picked.append(picked)
+        self._count += picked.row.size
         if self._k:
-            self._improve_best(query_row, score)
+            self._improve_best(picked.query_row, picked.lower)
         if self._count > min(self._prune_at, self._question.hits_max):
             self._prune()
             self._question.check_count(self._count)
@@ -92,23 +113,18 @@ class Candidates:
 
     def hits(self) -> Hits:
         """Score what is left exactly and return the hits."""
-        query_row, row, _ = self._prune()
-        ids = self._references.ids[row]
-        score = rescore(self._question.queries, self._references, query_row, row)
-        found = Hits.from_pairs(query_row, ids, score)
+        left = self._prune()
+        ids = self._references.ids[left.row]
+        score = rescore(self._question.queries, self._references, left.query_row, left.row)
+        found = Hits.from_pairs(left.query_row, ids, score)
         return cut(found, threshold=self._question.threshold, k=self._k)
 
-    def _prune(
-        self,
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], Float32Array]:
-        query_row = np.concatenate([np.empty(0, np.int32), *self._query_rows])
-        row = np.concatenate([np.empty(0, np.int64), *self._rows])
-        score = np.concatenate([np.empty(0, np.float32), *self._scores])
-        kept = score >= self.bars[query_row]
-        query_row, row, score = query_row[kept], row[kept], score[kept]
-        self._query_rows, self._rows, self._scores = [query_row], [row], [score]
-        self._count = query_row.size
-        return query_row, row, score
+    def _prune(self) -> Picked:
+        query_row, row, lower, upper = map(np.concatenate, zip(_NOTHING, *self._picked, strict=True))
+        kept = upper >= self.bars[query_row]
+        left = Picked(query_row[kept], row[kept], lower[kept], upper[kept])
+        self._picked, self._count = [left], left.row.size
+        return left
 
     def _improve_best(self, query_row: npt.NDArray[np.int32], score: Float32Array) -> None:
         order = np.lexsort((-score, query_row))
@@ -125,7 +141,28 @@ class Candidates:
 
     def _bar_for(self, kth: Float32Array) -> Float32Array:
         threshold = self._question.threshold
-        if threshold is not None:
-            kth = np.minimum(kth, np.float32(threshold))
-        bars: Float32Array = kth - self.slack
-        return bars
+        return kth if threshold is None else np.minimum(kth, np.float32(threshold))
+
+
+_NOTHING = Picked(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+
+
+def _least(bars: Any, scale: Any, error: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return the products from which pairs may reach their bars, (block,) of `dtype`."""
+    least = (bars - error) / scale
+    if dtype == np.float32:
+        return _down(least)
+    info = np.iinfo(np.int32)
+    # The lowest number of all stands for removed rows.
+    lowest: npt.NDArray[np.int32] = np.clip(np.floor(least), info.min + 1, info.max).astype(np.int32)
+    return lowest
+
+
+def _down(values: npt.NDArray[np.float64]) -> Float32Array:
+    """Round to float32, never up."""
+    return np.nextafter(values.astype(np.float32), np.float32(-np.inf))
+
+
+def _up(values: npt.NDArray[np.float64]) -> Float32Array:
+    """Round to float32, never down."""
+    return np.nextafter(values.astype(np.float32), np.float32(np.inf))

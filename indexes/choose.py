@@ -1,20 +1,24 @@
-"""Which engine: a pure rule of rows, dimension, codes and memory, and the reason in words."""
+"""Which engine: a pure rule of rows, dimension, codes, memory and what the machine is good at, and the reason in words."""
 
 from dataclasses import dataclass
 
-from indexes.codec import Codec, CodecError
-from indexes.compressed import WIDTH, CompressedEngine
+from indexes.byte_products import bytes_gain
+from indexes.codec import Codec
+from indexes.compressed import CompressedEngine, need_bytes
 from indexes.engine import Engine
 from indexes.errors import IndexesError, MemoryTooSmall
 from indexes.exact import ExactEngine
 from indexes.flat import FlatEngine
 from indexes.references import References
+from indexes.tiled import cores
 
 COMPRESSED_ROWS_MIN = 50_000
 """Below it an exact search takes under half a millisecond a query on two busy cores (256-d): nothing to gain."""
 
+GAIN_MIN = 1.2
+"""Products of bytes must be this much faster than products of floats, for reading codes besides to pay."""
+
 WANTS = ("auto", "exact", "flat", "compressed")
-_SCAN_BYTES = 2048 * WIDTH * 12
 _EXACT_BYTES = 1 << 20
 _ID_BYTES = 8
 
@@ -31,21 +35,30 @@ class Need:
 def estimate_need(rows: int, dim: int, code_bytes: int | None) -> Need:
     """Return the memory that each engine needs for `rows` references of `dim` components."""
     ids = rows * _ID_BYTES
-    compressed = None if code_bytes is None else ids + rows * code_bytes + _SCAN_BYTES
+    compressed = None if code_bytes is None else ids + need_bytes(cores(), code_bytes)
     return Need(exact=ids + _EXACT_BYTES, flat=ids + rows * dim * 4, compressed=compressed)
 
 
 def choose_name(
-    rows: int, dim: int, code_bytes: int | None, *, memory_bytes: int, want: str = "auto"
+    rows: int, dim: int, code_bytes: int | None, *, memory_bytes: int, want: str = "auto", gain: float = 4.0
 ) -> tuple[str, str]:
     """Return (engine name, reason).
 
-    | want | rows      | codes | compressed fits | engine     |
-    | auto | < 50 000  | any   | any             | exact      |
-    | auto | more      | no    | any             | exact      |
-    | auto | more      | yes   | no              | exact      |
-    | auto | more      | yes   | yes             | compressed |
-    | name | any       | as needed               | that one   |
+    | want | rows      | codes | compressed fits | gain      | engine     |
+    | auto | < 50 000  | any   | any             | any       | exact      |
+    | auto | more      | no    | any             | any       | exact      |
+    | auto | more      | yes   | no              | any       | exact      |
+    | auto | more      | yes   | yes             | < 1.2     | exact      |
+    | auto | more      | yes   | yes             | more      | compressed |
+    | name | any       | as needed               | any       | that one   |
+
+    Args:
+        rows: references.
+        dim: components of a vector.
+        code_bytes: bytes of a compressed row; None where there are no codes.
+        memory_bytes: allowance for the engine.
+        want: auto, exact, flat or compressed.
+        gain: how many times as fast as floats this machine multiplies bytes.
 
     Raises:
         IndexesError: `want` is unknown, or needs codes that are not there.
@@ -59,13 +72,15 @@ def choose_name(
         name, reason = want, f"asked for; needs about {_mebibytes(sizes[want] or 0)}"
     elif rows < COMPRESSED_ROWS_MIN:
         name, reason = "exact", f"auto: {rows} rows are few enough to search exactly"
-    elif need.compressed is None:
+    elif code_bytes is None or need.compressed is None:
         name, reason = "exact", "auto: the index has no compressed codes"
     elif need.compressed > memory_bytes:
         name, reason = "exact", f"auto: codes need {_mebibytes(need.compressed)}, more than allowed"
+    elif gain < GAIN_MIN:
+        name, reason = "exact", "auto: this machine multiplies bytes no faster than floats"
     else:
         name = "compressed"
-        reason = f"auto: {rows} rows; codes need about {_mebibytes(need.compressed)}"
+        reason = f"auto: {rows} rows; {code_bytes} bytes each stand for {dim} floats, complete by proof"
     size = sizes[name]
     if size is None:
         raise IndexesError(
@@ -82,12 +97,7 @@ def choose_name(
 
 
 def choose_engine(
-    references: References,
-    codec: Codec | None,
-    *,
-    memory_bytes: int,
-    want: str = "auto",
-    error: CodecError | None = None,
+    references: References, codec: Codec | None, *, memory_bytes: int, want: str = "auto"
 ) -> tuple[Engine, str]:
     """Return (engine, reason); see `choose_name` for the rule and what is raised.
 
@@ -96,13 +106,21 @@ def choose_engine(
         codec: that made the references' codes; None where there are none.
         memory_bytes: allowance for the engine.
         want: auto, exact, flat or compressed.
-        error: the codec's error to rely on; None for the codec's own.
     """
     usable = codec if codec is not None and references.has_codes else None
     code_bytes = usable.code_bytes if usable else None
-    name, reason = choose_name(references.rows_stored, references.dim, code_bytes, memory_bytes=memory_bytes, want=want)
+    # What the machine is good at is tried only where it matters: it means loading torch.
+    matters = want == "auto" and usable is not None and references.rows_stored >= COMPRESSED_ROWS_MIN
+    name, reason = choose_name(
+        references.rows_stored,
+        references.dim,
+        code_bytes,
+        memory_bytes=memory_bytes,
+        want=want,
+        gain=bytes_gain() if matters else GAIN_MIN,
+    )
     if name == "compressed" and usable is not None:
-        return CompressedEngine(references, usable, error=error), reason
+        return CompressedEngine(references, usable), reason
     if name == "flat":
         return FlatEngine(references), reason
     left = max(memory_bytes - references.rows_stored * _ID_BYTES, _EXACT_BYTES)

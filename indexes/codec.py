@@ -1,95 +1,75 @@
-"""The compressed form: a turn of the axes, then four bits for each pair of them.
+"""The compressed form: a turn of the axes, then one byte for each axis, and bounds that are proven.
 
-The axes are the eigenvectors of the uncentred second moment XᵀX/n, because the score is an inner
-product: a centred PCA drops the mean direction, which all scores share. Strong axes are paired with
-weak ones so that the products of the eigenvalues are alike, and k-means spends the four bits of a
-pair where its variance is (the closed form of optimised product quantisation: Ge, He, Ke, Sun 2013,
-§ 3.2). On face embeddings this leaves a quarter less error than a random rotation at equal size.
+The axes are the leading eigenvectors of the uncentred second moment XᵀX/n, because the score is an inner
+product: a centred PCA drops the mean direction, which all scores share.  Directions that the data never
+use are left out.  A random rotation of what is kept makes all components alike, so that one scale serves
+them all.
 
-The error of the compressed score is measured on held-out rows; the engine's completeness rests on it.
+Rows are compressed in blocks of `BLOCK_ROWS`.  A block carries three numbers, from which follows by how
+much a compressed score of any of its rows may differ from the exact one: not an estimate, an inequality
+(`score_error`).  A block of odd rows gets wide bounds and harms nobody but itself.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from indexes import faiss_lib
 from indexes.errors import IndexesError
-from indexes.vectors import Float32Array
+from indexes.vectors import Float32Array, product_margin
+
+Int8Array = npt.NDArray[np.int8]
+
+BLOCK_ROWS = 4096
+"""Rows that share bounds: one tile of the search."""
+
+BOUNDS = 3
+"""Numbers of a block: scale, longest stand-in, largest residual."""
 
 TRAIN_ROWS_MIN = 64
-TRAIN_ROWS = 12_288
-"""Rows that the codec is fitted on; a third more are held out to measure its error."""
+TRAIN_ROWS = 16_384
+"""Rows that the axes are fitted on."""
 
 ENERGY_DROPPED = 1e-4
-"""Share of the second moment that may lie outside the kept axes. Its effect on a score
-is a hundredth of the quantiser's own error; where the spectrum has no tail, all axes are kept."""
+"""Share of the second moment that may lie outside the kept axes: a residual of 0.01, which is what rounding to bytes
+costs besides; where the spectrum has no tail, all axes are kept."""
 
-SIGMAS = 4.0
-"""How many standard deviations below the expected compressed score a pair is still looked at. A
-normal error exceeds it once in 30 000 pairs that score exactly the threshold; one deviation above
-the threshold once in 3 million."""
-
-_PLANTED_SCORES = (-1.0, -0.5, 0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-_REST_MIN = 1e-3
-"""Two rows closer than this have no direction between them to plant a pair along."""
-
-_TABLES_SD = 2e-3
-"""Error of faiss's 8-bit look-up tables, which decoding does not show: measured 1.5e-3 standard deviation and
-9.5e-3 at most on 200 queries x 300 hits among 50 000 face-like rows."""
+_LEVELS = 127
+_COLUMNS = 32
+"""Columns come in whole numbers of these: what the processors' byte products work on at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class CodecError:
-    """How compressed scores differ from exact ones, measured level by level.
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """Compressed rows.
 
     Args:
-        score: levels of the exact score, ascending from -1 to 1.
-        mean: mean compressed score of pairs at each level; below the level, for a quantiser shrinks
-            what it cannot tell.
-        sd: standard deviation about that mean.
-        worst: largest shortfall below that mean.
-        pairs: number of pairs measured at each level.
+        codes: int8 (n, columns), each within -127..127; a memory map is welcome.
+        bounds: float32 (blocks, 3), of every `BLOCK_ROWS` rows: scale; longest ‖scale · code‖; largest ‖x - x̂‖, where
+            x̂ = scale · axes · code stands for the row x.
     """
 
-    score: tuple[float, ...]
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    worst: tuple[float, ...]
-    pairs: int
+    codes: Int8Array
+    bounds: Float32Array
 
-    def floor(self, score: npt.NDArray[np.floating[Any]]) -> Float32Array:
-        """Return the compressed score that pairs of exact score >= `score` do not fall below."""
-        # The two errors are independent, so they add up as squares.
-        room = np.hypot(np.maximum(SIGMAS * np.asarray(self.sd), self.worst), SIGMAS * _TABLES_SD)
-        levels = np.asarray(self.mean) - room
-        # A pair above the threshold must pass as well: no level's floor above a higher level's.
-        levels = np.minimum.accumulate(levels[::-1])[::-1]
-        floors: Float32Array = np.interp(score, self.score, levels).astype(np.float32)
-        return floors
 
-    def widest(self, other: "CodecError") -> "CodecError":
-        """Return an error that covers both: the lower mean and the larger spread of each level."""
-        return CodecError(
-            score=self.score,
-            mean=tuple(map(min, self.mean, other.mean)),
-            sd=tuple(map(max, self.sd, other.sd)),
-            worst=tuple(map(max, self.worst, other.worst)),
-            pairs=self.pairs + other.pairs,
-        )
+@dataclass(frozen=True, slots=True, eq=False)
+class Queries:
+    """Compressed queries.
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields, for a JSON file."""
-        return asdict(self)
+    Args:
+        codes: int8 (q, columns).
+        scale: float64 (q,).
+        rest: float64 (q,), ‖axesᵀ q - scale · code‖: what rounding took.
+    """
 
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "CodecError":
-        """Read what `as_json` returned."""
-        columns = ("score", "mean", "sd", "worst")
-        levels = {name: tuple(float(value) for value in document[name]) for name in columns}
-        return cls(**levels, pairs=int(document["pairs"]))
+    codes: Int8Array
+    scale: npt.NDArray[np.float64]
+    rest: npt.NDArray[np.float64]
+
+    def __getitem__(self, some: slice) -> "Queries":
+        """Return some of them."""
+        return Queries(self.codes[some], self.scale[some], self.rest[some])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,20 +77,14 @@ class Codec:
     """A fitted codec.
 
     Args:
-        axes: float32 (d, 2m), kept axes in their pairs; zero columns fill up the last pairs.
-        centroids: float32 (m, 16, 2).
-        error: measured on held-out rows.
-        kept: how many axes are not zero.
-        seed: that the codec was fitted with.
-        faiss_version: that fitted it.
+        axes: float32 (d, columns).
+        kept: how many directions of the data they span.
+        seed: that it was fitted with.
     """
 
     axes: Float32Array
-    centroids: Float32Array
-    error: CodecError
     kept: int
     seed: int
-    faiss_version: str
 
     @property
     def dim(self) -> int:
@@ -120,95 +94,75 @@ class Codec:
     @property
     def code_bytes(self) -> int:
         """Bytes of one compressed vector."""
-        return int(self.axes.shape[1]) // 4
+        return int(self.axes.shape[1])
 
-    def turn(self, vectors: Float32Array) -> Float32Array:
-        """Return vectors along the kept axes: (n, d) -> float32 (n, 2m)."""
-        turned: Float32Array = vectors @ self.axes
-        return turned
+    def encode(self, vectors: Float32Array) -> Codes:
+        """Compress float32 (n, d), whose first row begins a block."""
+        starts = range(0, vectors.shape[0], BLOCK_ROWS)
+        blocks = [self._encode_block(vectors[start : start + BLOCK_ROWS]) for start in starts]
+        codes = np.concatenate([np.empty((0, self.code_bytes), np.int8), *(codes for codes, _ in blocks)])
+        return Codes(codes, np.array([bounds for _, bounds in blocks], np.float32).reshape(-1, BOUNDS))
 
-    def encode(self, vectors: Float32Array) -> npt.NDArray[np.uint8]:
-        """Compress: float32 (n, d) -> uint8 (n, code_bytes)."""
-        return faiss_lib.encode(self.centroids, self.turn(vectors))
+    def encode_queries(self, queries: Float32Array) -> Queries:
+        """Compress float32 (q, d); in float64, so that nothing but the rounding to bytes is lost."""
+        turned = queries.astype(np.float64) @ self.axes.astype(np.float64)
+        scale = np.maximum(np.abs(turned).max(axis=1), 1e-30) / _LEVELS
+        codes = np.rint(turned / scale[:, None])
+        rest = np.linalg.norm(turned - codes * scale[:, None], axis=1)
+        return Queries(codes.astype(np.int8), scale, rest)
 
-    def measure(self, vectors: Float32Array, *, seed: int) -> CodecError:
-        """Measure the error on some rows: float32 (n, d), n >= 2, best not trained on."""
-        return measure_error(self.axes, self.centroids, vectors, seed=seed)
+    def _encode_block(self, vectors: Float32Array) -> tuple[Int8Array, tuple[float, float, float]]:
+        turned = vectors @ self.axes
+        scale = np.float32(max(float(np.abs(turned).max()), 1e-30) / _LEVELS)
+        codes = np.clip(np.rint(turned / scale), -_LEVELS, _LEVELS).astype(np.int8)
+        stand_in = codes.astype(np.float32) * scale
+        residual = np.linalg.norm(vectors - stand_in @ self.axes.T, axis=1)
+        # What the float32 product above may be off by, in length: its margin in each component.
+        slack = product_margin(self.code_bytes) * np.linalg.norm(self.axes)
+        length = float(np.linalg.norm(stand_in, axis=1).max()) * (1 + 1e-5)
+        return codes, (float(scale), length, float(residual.max()) + float(slack))
+
+
+def score_error(queries: Queries, length: float, residual: float) -> npt.NDArray[np.float64]:
+    """Return by how much compressed scores of a block may differ from exact ones, for each query: float64 (q,).
+
+    With x̂ = A s c for a row x and ŷ = s_y c_y for the turned query Aᵀy:
+    ⟨y, x⟩ - s s_y ⟨c_y, c⟩ = ⟨y, x - x̂⟩ + ⟨Aᵀy - ŷ, s c⟩, at most ‖y‖·‖x - x̂‖ + ‖Aᵀy - ŷ‖·‖s c‖ (Cauchy, Schwarz).
+    ‖y‖ is within 1e-3 of 1.
+    """
+    error: npt.NDArray[np.float64] = 1.001 * residual + queries.rest * length
+    return error
 
 
 def fit_codec(sample: Float32Array, *, seed: int) -> Codec:
     """Fit a codec.
 
     Args:
-        sample: float32 (n, d), a random sample of the rows to compress; a quarter of them is held
-            out to measure the error, unless there are fewer than 256.
+        sample: float32 (n, d), a random sample of the rows to compress.
         seed: same sample and seed, same codec.
 
     Raises:
         IndexesError: fewer than 64 rows.
     """
-    n, _ = sample.shape
+    n = sample.shape[0]
     if n < TRAIN_ROWS_MIN:
         raise IndexesError(
             f"a codec needs at least {TRAIN_ROWS_MIN} rows to be fitted, got {n}. "
             "Build the index with codec='none' or 'auto'."
         )
-    order = np.random.default_rng(seed).permutation(n)
-    cut = n if n < 4 * TRAIN_ROWS_MIN else n - n // 4
-    train, held_out = sample[np.sort(order[:cut])], sample[np.sort(order[cut:])]
-    axes, kept = pair_axes(train)
-    centroids = faiss_lib.train_centroids(train @ axes, seed=seed)
-    measured = held_out if held_out.shape[0] else train
-    error = measure_error(axes, centroids, measured, seed=seed)
-    return Codec(axes, centroids, error, kept, seed, faiss_lib.faiss_version())
+    directions, needed = main_directions(sample)
+    columns = -(-needed // _COLUMNS) * _COLUMNS
+    kept = min(columns, directions.shape[1])  # columns that are there anyway carry what they can
+    turn, triangle = np.linalg.qr(np.random.default_rng(seed).standard_normal((columns, columns)))
+    turn = turn * np.sign(np.diagonal(triangle))  # a column's sign is the solver's whim
+    return Codec((directions[:, :kept] @ turn[:kept]).astype(np.float32), kept, seed)
 
 
-def pair_axes(sample: Float32Array) -> tuple[Float32Array, int]:
-    """Return (axes float32 (d, 2m), number kept): as many as the spectrum needs, m even."""
-    n, d = sample.shape
+def main_directions(sample: Float32Array) -> tuple[npt.NDArray[np.float64], int]:
+    """Return orthonormal directions (d, d), strongest first, and how many of them the data's spectrum needs."""
     wide = sample.astype(np.float64)
-    values, vectors = np.linalg.eigh(wide.T @ wide / n)
+    values, vectors = np.linalg.eigh(wide.T @ wide / sample.shape[0])
     values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
-    # A column's sign is the solver's whim; fix it, so that equal data give equal bytes.
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(d)])
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
     tail = 1 - np.cumsum(values) / values.sum()
-    kept = int(np.searchsorted(-tail, -ENERGY_DROPPED)) + 1
-    columns = -(-kept // 4) * 4
-    kept = min(columns, d)
-    axes = np.zeros((d, columns))
-    # Strongest with weakest, and so on inwards.
-    pairs = columns // 2
-    for place in range(kept):
-        pair = place if place < pairs else columns - 1 - place
-        axes[:, 2 * pair + (place >= pairs)] = vectors[:, place]
-    return axes.astype(np.float32), kept
-
-
-def measure_error(axes: Float32Array, centroids: Float32Array, vectors: Float32Array, *, seed: int) -> CodecError:
-    """Measure compressed against exact scores on pairs planted at known scores.
-
-    Each row is paired with s times itself plus the rest of another row, so that the pair's exact
-    score is s and its noise is like the data's. High-scoring pairs are what counts, and a sample
-    of strangers' embeddings holds too few of its own.
-    """
-    n, _ = vectors.shape
-    stand_for = faiss_lib.decode(centroids, faiss_lib.encode(centroids, vectors @ axes))
-    back = stand_for @ axes.T
-    others = np.roll(vectors[np.random.default_rng(seed).permutation(n)], 1, axis=0)
-    rest = others - np.einsum("ij,ij->i", others, vectors)[:, None] * vectors
-    length = np.linalg.norm(rest, axis=1)
-    usable = length > _REST_MIN
-    rest[usable] /= length[usable, None]
-    along = np.einsum("ij,ij->i", vectors, back)[usable]
-    across = np.einsum("ij,ij->i", rest, back)[usable]
-    if not along.size:
-        worst = (2.0,) * len(_PLANTED_SCORES)
-        return CodecError(_PLANTED_SCORES, _PLANTED_SCORES, worst, worst, 0)
-    levels = [s * along + np.sqrt(1 - s * s) * across for s in _PLANTED_SCORES]
-    return CodecError(
-        score=_PLANTED_SCORES,
-        mean=tuple(float(scores.mean()) for scores in levels),
-        sd=tuple(float(scores.std()) for scores in levels),
-        worst=tuple(float(scores.mean() - scores.min()) for scores in levels),
-        pairs=int(along.size),
-    )
+    return vectors, min(int(np.searchsorted(-tail, -ENERGY_DROPPED)) + 1, len(values))

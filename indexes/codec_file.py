@@ -1,4 +1,4 @@
-"""A codec on disk: `codec.safetensors` for its arrays, `codec.json` for what was measured."""
+"""A codec on disk: `codec.safetensors` for its axes, `codec.json` for how it was fitted."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from indexes.atomic import encode_json
-from indexes.codec import Codec, CodecError
+from indexes.codec import Codec
 from indexes.errors import FormatError
 from indexes.vectors import MATRIX_NDIM
 
@@ -18,14 +18,10 @@ def encode_codec(codec: Codec) -> dict[str, bytes]:
     """Return the contents of the codec's two files by name; equal codecs give equal bytes."""
     from safetensors.numpy import save
 
-    described = {
-        "kept": codec.kept,
-        "seed": codec.seed,
-        "faiss_version": codec.faiss_version,
-        "error": codec.error.as_json(),
+    return {
+        TENSORS_NAME: save({"axes": codec.axes}),
+        JSON_NAME: encode_json({"kept": codec.kept, "seed": codec.seed}),
     }
-    tensors = {"axes": codec.axes, "centroids": codec.centroids}
-    return {TENSORS_NAME: save(tensors), JSON_NAME: encode_json(described)}
 
 
 def read_codec(folder: Path, *, dim: int) -> Codec:
@@ -34,21 +30,17 @@ def read_codec(folder: Path, *, dim: int) -> Codec:
     from safetensors.numpy import load_file
 
     try:
-        tensors = load_file(folder / TENSORS_NAME)
+        axes = load_file(folder / TENSORS_NAME)["axes"]
         described = json.loads((folder / JSON_NAME).read_bytes())
-        axes, centroids = tensors["axes"], tensors["centroids"]
-        error = CodecError.from_json(described["error"])
         kept, seed = int(described["kept"]), int(described["seed"])
-        faiss_version = str(described["faiss_version"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise FormatError(
             f"the codec in '{folder}' cannot be read ({type(problem).__name__}). "
             "Restore it from a copy, or build the index again."
         ) from problem
-    m = axes.shape[1] // 2 if axes.ndim == MATRIX_NDIM else 0
-    if axes.dtype != np.float32 or axes.shape != (dim, 2 * m) or centroids.shape != (m, 16, 2):
+    if axes.dtype != np.float32 or axes.ndim != MATRIX_NDIM or axes.shape[0] != dim:
         raise FormatError(
-            f"the codec in '{folder}' has axes {axes.shape} and centroids {centroids.shape}, "
-            f"which do not fit vectors of {dim} components. Restore it from a copy."
+            f"the codec in '{folder}' has axes {axes.shape}, which do not fit vectors of {dim} components. "
+            "Restore it from a copy."
         )
-    return Codec(axes, centroids, error, kept, seed, faiss_version)
+    return Codec(axes, kept, seed)

@@ -127,13 +127,11 @@ def erase(
 
 
 def compact(path: Path) -> None:
-    """Rewrite the segments that hold erased rows without them; erasure records stay."""
+    """Rewrite the segments that hold erased rows without them, and compress what is not; erasure records stay."""
     with write_lock(path):
         index = Index(path)
         manifest = index.manifest
         clear_orphans(path, manifest)
-        if not manifest.tombstones:
-            return
         records: list[SegmentRecord] = []
         number = manifest.next_segment
         try:
@@ -144,7 +142,9 @@ def compact(path: Path) -> None:
                     records.append(_rewrite(path, manifest, record, part, f"{number:06d}"))
                     number += 1
             changed = manifest.model_copy(update={"segments": records, "next_segment": number, "tombstones": []})
-            write_manifest(path, add_codes(path, changed))
+            changed = add_codes(path, changed)
+            if changed != manifest:
+                write_manifest(path, changed)
         finally:
             clear_orphans(path, read_manifest(path))
 

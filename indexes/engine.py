@@ -23,8 +23,7 @@ class Engine(Protocol):
     """A search over fixed references.
 
     Every engine returns the same hits for the same references, bit for bit: scores are those of
-    `rescore.score_pairs`, order is that of `Hits`. They differ in time and memory only; the
-    compressed engine's completeness rests on a measured error, see its docstring.
+    `rescore.score_pairs`, order is that of `Hits`. They differ in time and memory only.
     """
 
     @property

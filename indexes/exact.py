@@ -7,29 +7,24 @@ exactly. Memory-mapped references stream through, so a base of any size needs on
     hits = engine.search(queries, threshold=0.43)
 """
 
-import os
 import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
-from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from indexes.candidates import Candidates
+from indexes.candidates import Rough
 from indexes.engine import HITS_MAX, check_question
 from indexes.errors import MemoryTooSmall
 from indexes.hits import Hits
 from indexes.references import References, Tile
-from indexes.vectors import Float32Array, VectorBatch
+from indexes.tiled import TILES_WAITING, cores, one_blas_thread, search_tiles
+from indexes.vectors import Float32Array, VectorBatch, product_margin
 
 # Measured on two cores, 500 000 x 256: blocks of 1000 x 4096 reach the rate of a bare matrix
 # product; 500 x 1024 loses a fifth to packing, 2000 x 8192 nothing but memory.
 TILE_QUERIES = 1000
 TILE_ROWS = 4096
 _TILE_ROWS_MIN = 64
-_QUEUE_PER_THREAD = 2
+_RUN = 512
 
 
 class ExactEngine:
@@ -73,41 +68,40 @@ class ExactEngine:
     ) -> Hits:
         """Search as `Engine.search` promises."""
         question = check_question(queries, dim=self.dim, threshold=threshold, k=k, hits_max=hits_max)
-        candidates = Candidates(question, self._references)
-        scratch = threading.local()
+        error = product_margin(self.dim)
 
-        def look(start: int, tile: Tile) -> Any:
-            block = question.queries[start : start + self.tile_queries]
-            products = _multiply(block, tile, scratch, self.tile_queries * self.tile_rows)
-            return candidates.select(start, tile.row_start, products)
+        def score(block: slice, tile: Tile, scratch: threading.local) -> Rough:
+            products = multiply(question.queries[block], tile.vectors, tile.dead, scratch)
+            return Rough(products, 1.0, error, peaks_of(products))
 
-        # The threads are ours, one tile each: a threaded BLAS would leave all but the product,
-        # the search for maxima above all, to a single core.
-        with one_blas_thread(), ThreadPoolExecutor(self._threads) as pool:
-            waiting: deque[Future[Any]] = deque()
-            try:
-                for tile in self._references.tiles(self.tile_rows):
-                    for start in range(0, question.queries.shape[0], self.tile_queries):
-                        if len(waiting) >= self._threads * _QUEUE_PER_THREAD:
-                            candidates.add(waiting.popleft().result())
-                        waiting.append(pool.submit(look, start, tile))
-                while waiting:
-                    candidates.add(waiting.popleft().result())
-            finally:
-                for future in waiting:
-                    future.cancel()
-        return candidates.hits()
+        return search_tiles(
+            question,
+            self._references,
+            self._references.tiles(self.tile_rows),
+            score,
+            block_queries=self.tile_queries,
+            threads=self._threads,
+            context=one_blas_thread(),
+        )
 
 
-def _multiply(block: Float32Array, tile: Tile, scratch: threading.local, scratch_size: int) -> Float32Array:
-    if not hasattr(scratch, "products"):
-        scratch.products = np.empty(scratch_size, np.float32)
-    shape = (block.shape[0], tile.vectors.shape[0])
+def multiply(block: Float32Array, vectors: Float32Array, dead: np.ndarray, scratch: threading.local) -> Float32Array:
+    """Return float32 products (block, tile), in memory that the thread's next call uses again; -inf for dead rows."""
+    shape = (block.shape[0], vectors.shape[0])
+    if not hasattr(scratch, "products") or scratch.products.size < shape[0] * shape[1]:
+        scratch.products = np.empty(shape[0] * shape[1], np.float32)
     products: Float32Array = scratch.products[: shape[0] * shape[1]].reshape(shape)
-    np.matmul(block, tile.vectors.T, out=products)
-    if tile.dead.size:
-        products[:, tile.dead] = -np.inf
+    np.matmul(block, vectors.T, out=products)
+    products[:, dead] = -np.inf
     return products
+
+
+def peaks_of(products: Float32Array) -> Float32Array:
+    """Return the maxima of runs of neighbouring columns: float32 (block, runs)."""
+    n, columns = products.shape
+    runs = columns // _RUN if columns % _RUN == 0 else 1
+    peaks: Float32Array = products.reshape(n, runs, -1).max(axis=2)
+    return peaks
 
 
 def tile_shape(dim: int, *, memory_bytes: int, threads: int) -> tuple[int, int]:
@@ -115,7 +109,7 @@ def tile_shape(dim: int, *, memory_bytes: int, threads: int) -> tuple[int, int]:
     if memory_bytes < 1 << 20:
         raise MemoryTooSmall(f"an allowance of {memory_bytes} bytes holds no tile. Allow at least 1 MiB.")
     queries, rows = TILE_QUERIES, TILE_ROWS
-    tiles_alive = threads * (_QUEUE_PER_THREAD + 1)
+    tiles_alive = threads * (TILES_WAITING + 1)
 
     def need() -> int:
         return threads * queries * rows * 4 + tiles_alive * rows * dim * 4
@@ -126,19 +120,3 @@ def tile_shape(dim: int, *, memory_bytes: int, threads: int) -> tuple[int, int]:
         else:
             queries //= 2
     return queries, rows
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def one_blas_thread() -> Any:
-    """Return a context in which each matrix product stays on the thread that calls it."""
-    return _thread_pools().limit(limits=1, user_api="blas")
-
-
-@cache
-def _thread_pools() -> Any:
-    # Looking for the loaded libraries takes milliseconds; numpy's is loaded by now.
-    return ThreadpoolController()

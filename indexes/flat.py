@@ -10,8 +10,8 @@ from indexes.engine import HITS_MAX, Question, check_question
 from indexes.faiss_lib import FlatScan
 from indexes.hits import Hits, Int64Array
 from indexes.references import References
-from indexes.rescore import cut, preselection_margin, rescore
-from indexes.vectors import Float32Array, VectorBatch
+from indexes.rescore import cut, rescore
+from indexes.vectors import Float32Array, VectorBatch, product_margin
 
 _LOAD_ROWS = 16_384
 _TIES_ROOM = 16
@@ -59,7 +59,7 @@ class FlatEngine:
             return Hits.empty()
         parts = []
         if threshold is not None:
-            score = threshold - preselection_margin(self.dim)
+            score = threshold - product_margin(self.dim)
             query_row, row, _ = self._scan.at_least(question.queries, score)
             parts.append((query_row, row))
         if k:
@@ -68,7 +68,7 @@ class FlatEngine:
 
     def _best(self, queries: Float32Array, k: int) -> tuple[Int64Array, Int64Array]:
         """Return all (query_row, row) that may be among the k best, ties at the k-th place included."""
-        slack = 2 * preselection_margin(self.dim)
+        slack = 2 * product_margin(self.dim)
         found: list[tuple[Int64Array, Int64Array]] = []
         pending, width = np.arange(queries.shape[0]), min(k + _TIES_ROOM, self.rows)
         while pending.size:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexes.choose import choose_engine
-from indexes.codec import Codec, CodecError
+from indexes.codec import Codec
 from indexes.codec_file import read_codec
 from indexes.engine import Engine
 from indexes.errors import FormatError, MismatchError, UnknownIdError
@@ -104,13 +104,7 @@ class Index:
 
     def engine(self, memory_bytes: int, want: str = "auto") -> tuple[Engine, str]:
         """Return (engine, reason); see `choose.choose_name`."""
-        return choose_engine(
-            self.references(),
-            self.codec,
-            memory_bytes=memory_bytes,
-            want=want,
-            error=self._codec_error(),
-        )
+        return choose_engine(self.references(), self.codec, memory_bytes=memory_bytes, want=want)
 
     def lookup(self, ids: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the metadata of some references.
@@ -244,15 +238,6 @@ class Index:
         folder = self.path / TOMBSTONES_FOLDER
         lists = [pq.read_table(folder / record.name).column(0).to_numpy() for record in self.manifest.tombstones]
         return np.concatenate([np.empty(0, np.int64), *lists])
-
-    def _codec_error(self) -> CodecError | None:
-        if self.codec is None:
-            return None
-        error = self.codec.error
-        for segment in self.manifest.segments:
-            if segment.codec_error is not None:
-                error = error.widest(CodecError.from_json(segment.codec_error))
-        return error
 
     def _check_files(self) -> None:
         for segment in self.manifest.segments:

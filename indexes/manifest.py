@@ -4,6 +4,8 @@ Strict in both directions: unknown keys, names that could lead out of the folder
 are refused with a sentence. It holds no clock, so equal input gives an equal manifest.
 """
 
+import copy
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from indexes.atomic import encode_json, write_bytes
 from indexes.errors import FormatError
 
 FORMAT = "identity-leak-index"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 SEGMENTS_FOLDER = "segments"
 _MANIFEST_BYTES_MAX = 64 << 20
@@ -44,17 +46,13 @@ class FileRecord(_Strict):
 
 
 class SegmentRecord(_Strict):
-    """One immutable segment; its ids ascend from `id_first` to `id_last`.
-
-    `codec_error` is the codec's error measured on this segment, as `CodecError.as_json`.
-    """
+    """One immutable segment; its ids ascend from `id_first` to `id_last`."""
 
     name: SafeName
     rows: int = Field(ge=1)
     id_first: int = Field(ge=0)
     id_last: int = Field(ge=0)
     files: dict[SafeName, FileRecord]
-    codec_error: dict[str, Any] | None = None
 
 
 class ListRecord(_Strict):
@@ -72,7 +70,7 @@ class Manifest(_Strict):
     """
 
     format: Literal["identity-leak-index"] = "identity-leak-index"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     fingerprint: str
     embedder: dict[str, Any] = {}
     dim: int = Field(ge=1, le=65_536)
@@ -128,7 +126,13 @@ def read_manifest(folder: Path) -> Manifest:
             f"Install a version of the tool that reads format {version}."
         )
     try:
+        if version == 1:
+            content = json.dumps(_without_old_codes(document)).encode()
         manifest = Manifest.model_validate_json(content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise FormatError(
+            f"'{path}' is damaged ({error!r}). Restore it from a copy or build the index again."
+        ) from None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise FormatError(
@@ -137,9 +141,19 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _parse_object(path: Path, content: bytes) -> Mapping[str, Any]:
-    import json
+def _without_old_codes(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a manifest of version 1, which differs in its compressed form alone, as one of an index without codes.
 
+    The next `add` or `compact` writes codes of the present form, and clears the old ones away.
+    """
+    changed = copy.deepcopy({**document, "format_version": FORMAT_VERSION, "codec": {}})
+    for segment in changed.get("segments", []):
+        segment.pop("codec_error", None)
+        segment["files"].pop("codes.safetensors", None)
+    return changed
+
+
+def _parse_object(path: Path, content: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(content)
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from indexes.codec import BLOCK_ROWS, Codes, Int8Array
 from indexes.errors import MismatchError, VectorError
 from indexes.vectors import MATRIX_NDIM, Float32Array, VectorBatch
 
@@ -32,6 +33,24 @@ class Tile(NamedTuple):
     dead: npt.NDArray[np.int64]
 
 
+class CodeTile(NamedTuple):
+    """One block of compressed rows.
+
+    Args:
+        row_start: row of `references` that the first row of the tile is.
+        codes: int8 (t, columns), a view.
+        bounds: float32 (3,), see `Codes`.
+        vectors: float32 or float16 (t, d), what the codes were made of; a view, not to be touched without need.
+        dead: rows of the tile, ascending, that have been removed.
+    """
+
+    row_start: int
+    codes: Int8Array
+    bounds: npt.NDArray[np.float32]
+    vectors: npt.NDArray[Any]
+    dead: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """One stretch of references.
@@ -40,13 +59,13 @@ class Part:
         vectors: float32 or float16 (n, d), C-contiguous, unit rows; a memory map is welcome.
         ids: int64 (n,), unique.
         alive: bool (n,), False for removed rows; None where nothing was removed.
-        codes: uint8 (n, code bytes), the compressed form of the rows, dead ones included; or None.
+        codes: the compressed form of the rows, dead ones included; or None.
     """
 
     vectors: npt.NDArray[Any]
     ids: npt.NDArray[np.int64]
     alive: npt.NDArray[np.bool_] | None = None
-    codes: npt.NDArray[np.uint8] | None = None
+    codes: Codes | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != MATRIX_NDIM or self.vectors.dtype not in (np.float32, np.float16):
@@ -55,7 +74,8 @@ class Part:
                 f"got {self.vectors.dtype} of shape {self.vectors.shape}."
             )
         rows = self.vectors.shape[0]
-        lengths = {"ids": self.ids, "alive": self.alive, "codes": self.codes}
+        codes = None if self.codes is None else self.codes.codes
+        lengths = {"ids": self.ids, "alive": self.alive, "codes": codes}
         for name, column in lengths.items():
             if column is not None and column.shape[0] != rows:
                 raise MismatchError(f"a part has {rows} vectors but {column.shape[0]} {name}; they must be parallel.")
@@ -135,6 +155,16 @@ class References:
                 if part.alive is not None:
                     dead = np.flatnonzero(~part.alive[first:last])
                 yield Tile(int(start) + first, vectors, dead)
+
+    def code_tiles(self) -> Iterator[CodeTile]:
+        """Yield the blocks of all parts in order; only where `has_codes`."""
+        for part, start in zip(self.parts, self._starts, strict=False):
+            assert part.codes is not None
+            for number, first in enumerate(range(0, part.vectors.shape[0], BLOCK_ROWS)):
+                block = slice(first, first + BLOCK_ROWS)
+                dead = np.empty(0, np.int64) if part.alive is None else np.flatnonzero(~part.alive[block])
+                codes, bounds = part.codes.codes[block], part.codes.bounds[number]
+                yield CodeTile(int(start) + first, codes, bounds, part.vectors[block], dead)
 
     def gather(self, rows: npt.NDArray[np.int64]) -> Float32Array:
         """Copy some rows.

@@ -64,33 +64,6 @@ def rescore(
     return scores
 
 
-def screen(
-    queries: Float32Array,
-    references: References,
-    rows: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-) -> Float32Array:
-    """Score the first `counts` rows of each query roughly: within `preselection_margin` of exact.
-
-    Args:
-        queries: float32 (q, d), unit rows.
-        references: where `rows` points.
-        rows: int64 (q, w), rows of the references; only the first counts[i] of line i are read.
-        counts: integers (q,), each at most w.
-
-    Returns:
-        float32 (sum of counts,), query by query. Needs one query's vectors at a time.
-    """
-    out = np.empty(int(counts.sum()), np.float32)
-    start = 0
-    for line, count in enumerate(counts.tolist()):
-        if count:
-            vectors = references.gather(rows[line, :count])
-            np.matmul(vectors, queries[line], out=out[start : start + count])
-            start += count
-    return out
-
-
 def cut(hits: Hits, *, threshold: float | None, k: int) -> Hits:
     """Keep the hits that a search promises: score >= threshold, or among their query's k best.
 
@@ -103,13 +76,3 @@ def cut(hits: Hits, *, threshold: float | None, k: int) -> Hits:
     if threshold is not None:
         kept |= hits.score >= np.float32(threshold)
     return hits.take(kept)
-
-
-def preselection_margin(dim: int) -> float:
-    """Return by how much a float32 matrix product may fall short of the exact score.
-
-    The bound of any summation order is d·u·|x|·|y| with u = 2^-24 and norms within 1e-3 of 1; four
-    more roundings cover the final rounding of the score and of the threshold to float32. At 256
-    components it is 1.6e-5: some 0.1 % more pairs to score again, and none missed.
-    """
-    return (dim + 4) * 2.0**-24 * 1.003

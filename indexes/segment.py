@@ -1,8 +1,9 @@
-"""A segment: an immutable stretch of an index, in three files that describe themselves.
+"""A segment: an immutable stretch of an index, in files that describe themselves.
 
     vectors.safetensors   float32 or float16 (rows, dim)
     rows.parquet          `id` int64, ascending, and the caller's columns
-    codes.safetensors     uint8 (rows, code bytes), where the index has a codec
+    bytes.safetensors     int8 (rows, columns), where the index has a codec
+    bounds.safetensors    float32 (blocks, 3), what the bytes may be off by; see `codec.Codes`
 
 A writer streams blocks into a folder that no manifest names yet; it becomes part of the index when
 the manifest is committed.
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexes.atomic import disk_full_explained, sync_file, sync_folder
-from indexes.codec import Codec
+from indexes.codec import BLOCK_ROWS, BOUNDS, Codec, Codes
 from indexes.errors import FormatError, MismatchError
 from indexes.manifest import FileRecord, SegmentRecord
 from indexes.tensor_file import TensorWriter, open_tensor
@@ -27,11 +28,11 @@ from indexes.vectors import VectorBatch
 
 VECTORS_NAME = "vectors.safetensors"
 ROWS_NAME = "rows.parquet"
-CODES_NAME = "codes.safetensors"
+CODES_NAME = "bytes.safetensors"
+BOUNDS_NAME = "bounds.safetensors"
 ID_COLUMN = "id"
 ROW_GROUP_ROWS = 16_384
-_ENCODE_ROWS = 16_384
-_MEASURE_ROWS = 4096
+_ENCODE_ROWS = 4 * BLOCK_ROWS
 
 
 class SegmentWriter:
@@ -141,27 +142,24 @@ class SegmentWriter:
 def write_codes(folder: Path, record: SegmentRecord, codec: Codec) -> SegmentRecord:
     """Compress a written segment and return its record with the codes in it."""
     vectors = open_tensor(folder / VECTORS_NAME, "vectors")
-    path = folder / CODES_NAME
-    with TensorWriter(path, "codes", np.dtype(np.uint8), codec.code_bytes) as writer:
+    with (
+        TensorWriter(folder / CODES_NAME, "bytes", np.dtype(np.int8), codec.code_bytes) as codes,
+        TensorWriter(folder / BOUNDS_NAME, "bounds", np.dtype(np.float32), BOUNDS) as bounds,
+    ):
         for start in range(0, record.rows, _ENCODE_ROWS):
-            block = vectors[start : start + _ENCODE_ROWS].astype(np.float32)
-            writer.write(codec.encode(block))
+            coded = codec.encode(vectors[start : start + _ENCODE_ROWS].astype(np.float32))
+            codes.write(coded.codes)
+            bounds.write(coded.bounds)
     sync_folder(folder)
-    rng = np.random.default_rng([codec.seed, record.id_first])
-    chosen = np.sort(rng.choice(record.rows, min(record.rows, _MEASURE_ROWS), replace=False))
-    error = codec.measure(vectors[chosen].astype(np.float32), seed=codec.seed)
-    changed = {
-        "files": {**record.files, CODES_NAME: describe_file(path)},
-        "codec_error": error.as_json() if error.pairs else None,
-    }
-    return record.model_copy(update=changed)
+    added = {name: describe_file(folder / name) for name in (CODES_NAME, BOUNDS_NAME)}
+    return record.model_copy(update={"files": {**record.files, **added}})
 
 
 def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -> dict[str, Any]:
     """Map a segment's arrays and check them against its record.
 
     Returns:
-        "vectors": float32 or float16 (rows, dim); "codes": uint8 (rows, code bytes), if there.
+        "vectors": float32 or float16 (rows, dim); "codes": `Codes`, if there.
 
     Raises:
         FormatError: a file is missing or does not fit the record.
@@ -176,11 +174,18 @@ def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -
                 f"'{path}' {held}, its manifest says {file.bytes}. "
                 "The index is damaged: restore it from a copy or build it again."
             )
-    for name, key in ((VECTORS_NAME, "vectors"), (CODES_NAME, "codes")):
+    blocks = -(-record.rows // BLOCK_ROWS)
+    for name, key, rows in (
+        (VECTORS_NAME, "vectors", record.rows),
+        (CODES_NAME, "bytes", record.rows),
+        (BOUNDS_NAME, "bounds", blocks),
+    ):
         if name in record.files:
             arrays[key] = open_tensor(folder / name, key)
-            if arrays[key].shape[0] != record.rows:
-                raise FormatError(f"'{folder / name}' has {arrays[key].shape[0]} rows, not {record.rows}.")
+            if arrays[key].shape[0] != rows:
+                raise FormatError(f"'{folder / name}' has {arrays[key].shape[0]} rows, not {rows}.")
+    if "bytes" in arrays and "bounds" in arrays:
+        arrays["codes"] = Codes(arrays.pop("bytes"), arrays.pop("bounds"))
     vectors = arrays.get("vectors")
     if vectors is None or vectors.shape[1] != dim or vectors.dtype != np.dtype(dtype):
         raise FormatError(

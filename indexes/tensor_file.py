@@ -21,7 +21,7 @@ from indexes.atomic import disk_full_explained, sync_file
 from indexes.errors import FormatError
 
 DATA_START: Final = 4096
-_DTYPE_NAMES: Final = {"F32": np.float32, "F16": np.float16, "U8": np.uint8}
+_DTYPE_NAMES: Final = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
 _HEADER_BYTES_MAX: Final = 1 << 20
 _LENGTH_BYTES: Final = 8
 
@@ -34,7 +34,7 @@ class TensorWriter:
     Args:
         path: the file to make.
         name: the tensor's name.
-        dtype: float32, float16 or uint8.
+        dtype: float32, float16 or int8.
         columns: width of every block.
 
     `rows` counts what was written so far.
@@ -92,7 +92,7 @@ def open_tensor(path: Path, name: str) -> npt.NDArray[Any]:
     """Map a file's one tensor, read-only.
 
     Returns:
-        float32, float16 or uint8 (rows, columns), C-contiguous.
+        float32, float16 or int8 (rows, columns), C-contiguous.
 
     Raises:
         FormatError: missing, cut short, or a header that does not describe the file.

@@ -116,3 +116,12 @@ def _describe_bad_rows(bad: npt.NDArray[np.int64], norms: Float32Array, start: i
         f"vectors must be finite with L2 norm 1 within {NORM_TOLERANCE:g}: {named}{more}. "
         "Normalise them where they are made; this library never does."
     )
+
+
+def product_margin(dim: int) -> float:
+    """Return by how much a float32 product of two unit vectors may differ from the exact one, in any order of summing.
+
+    The bound is d·u·|x|·|y| with u = 2^-24 and norms within 1e-3 of 1; four more roundings cover the final rounding of
+    the score and of the threshold to float32. At 256 components it is 1.6e-5.
+    """
+    return (dim + 4) * 2.0**-24 * 1.003

@@ -9,10 +9,9 @@ GIB = 1 << 30
 @pytest.mark.parametrize(
     ("rows", "code_bytes", "memory_bytes", "name", "reason"),
     [
-        (49_999, 40, GIB, "exact", "auto: 49999 rows are few enough to search exactly"),
-        (50_000, 40, GIB, "compressed", "auto: 50000 rows; codes need about 26 MiB"),
+        (49_999, 160, GIB, "exact", "auto: 49999 rows are few enough to search exactly"),
+        (50_000, 160, GIB, "compressed", "auto: 50000 rows; 160 bytes each stand for 256 floats, complete by proof"),
         (50_000, None, GIB, "exact", "auto: the index has no compressed codes"),
-        (20_000_000, 40, GIB // 2, "exact", "auto: codes need 939 MiB, more than allowed"),
     ],
 )
 def test_auto_follows_the_table(rows, code_bytes, memory_bytes, name, reason):
@@ -30,9 +29,20 @@ def test_what_is_asked_for_is_chosen_or_refused():
         choose_name(1_047_000, 256, None, memory_bytes=GIB, want="flat")
 
 
-def test_codes_need_less_than_a_fourteenth_of_the_vectors():
-    rows = 10_000_000
-    need = estimate_need(rows, 256, 40)
+def test_codes_stream_so_that_memory_does_not_grow_with_them():
+    need = estimate_need(10_000_000, 256, 160)
 
     assert need.compressed is not None
-    assert (need.compressed - 2048 * 1000 * 12) / rows == 48
+    assert need.compressed - 10_000_000 * 8 < GIB // 8
+    tight = 10_000_000 * 8 + (2 << 20)
+    name, reason = choose_name(10_000_000, 256, 160, memory_bytes=tight)
+    assert name == "exact"
+    assert reason.startswith("auto: codes need")
+    assert reason.endswith("more than allowed")
+
+
+def test_a_machine_that_multiplies_bytes_slowly_searches_floats():
+    chosen = choose_name(60_000, 256, 160, memory_bytes=GIB, gain=1.1)
+
+    assert chosen == ("exact", "auto: this machine multiplies bytes no faster than floats")
+    assert choose_name(60_000, 256, 160, memory_bytes=GIB, gain=1.1, want="compressed")[0] == "compressed"

@@ -8,6 +8,7 @@ import pytest
 from facelike_vectors import SCHEMA, blocks_of
 
 from indexes import Hits, References, VectorBatch, build_index, open_index
+from indexes.codec import Codes
 from indexes.compressed import CompressedEngine
 from indexes.engine import Engine
 from indexes.errors import IndexesError, MismatchError, TooManyHits, VectorError
@@ -29,6 +30,10 @@ class Case:
     engine: Engine
     naive: NaiveEngine
     references: References
+
+
+def in_memory(codes: Codes) -> Codes:
+    return Codes(np.array(codes.codes), np.array(codes.bounds))
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +60,7 @@ def stored(tmp_path_factory, references_f32):
         references = index.references()
         if place == "memory":
             parts = [
-                Part(np.array(part.vectors), part.ids, part.alive, np.array(part.codes)) for part in references.parts
+                Part(np.array(part.vectors), part.ids, part.alive, in_memory(part.codes)) for part in references.parts
             ]
             references = References(parts)
             codec = index.codec
@@ -78,7 +83,7 @@ def case(request, storage):
         "exact": lambda: ExactEngine(references),
         "exact_small_tiles": lambda: ExactEngine(references, memory_bytes=1 << 20, threads=3),
         "flat": lambda: FlatEngine(references),
-        "compressed": lambda: CompressedEngine(references, codec, width=50),
+        "compressed": lambda: CompressedEngine(references, codec),
     }[request.param]()
     return Case(engine, NaiveEngine(references), references)
 
@@ -184,7 +189,7 @@ def test_equal_references_tie_by_lowest_id(stored):
     for engine in (
         ExactEngine(references, memory_bytes=1 << 20),
         FlatEngine(references),
-        CompressedEngine(references, codec, width=5),
+        CompressedEngine(references, codec),
     ):
         assert engine.search(row, k=4).reference_id.tolist() == [0, 1, 2, 3]
         assert engine.search(row, threshold=1.0).reference_id.tolist() == list(range(90))

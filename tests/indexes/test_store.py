@@ -134,7 +134,7 @@ def test_erasing_what_is_not_there_is_refused(index):
 
 
 def test_after_compaction_the_erased_bytes_are_gone(index, vectors):
-    codes = np.array(index.references().parts[0].codes)
+    codes = np.array(index.references().parts[0].codes.codes)
     index.remove(ids=[3, 4, 5], clock=lambda: NOON)
 
     index.compact()
@@ -233,9 +233,40 @@ def rewrite_manifest(index, **changes):
 
 
 def test_a_newer_format_says_what_is_needed(index):
-    rewrite_manifest(index, format_version=2)
+    rewrite_manifest(index, format_version=3)
 
-    with pytest.raises(FormatError, match=r"format version 2, this tool reads up to 1\. Install a version"):
+    with pytest.raises(FormatError, match=r"format version 3, this tool reads up to 2\. Install a version"):
+        open_index(index.path)
+
+
+def test_an_index_of_version_1_opens_without_its_old_codes_and_compact_makes_new_ones(index, vectors):
+    """Version 1 differed in its compressed form alone."""
+    before = json.loads((index.path / "manifest.json").read_text())
+    for segment in before["segments"]:
+        folder = index.path / "segments" / segment["name"]
+        (folder / "bounds.safetensors").unlink()
+        (folder / "bytes.safetensors").rename(folder / "codes.safetensors")
+        del segment["files"]["bounds.safetensors"]
+        segment["files"]["codes.safetensors"] = segment["files"].pop("bytes.safetensors")
+        segment["codec_error"] = {"score": [0.0]}
+    rewrite_manifest(index, format_version=1, segments=before["segments"])
+
+    old = open_index(index.path)
+
+    assert old.codec is None
+    assert not old.references().has_codes
+    assert old.engine(1 << 30)[0].search(vectors[:3], k=1).reference_id.tolist() == [0, 1, 2]
+    new = old.compact()
+    assert new.references().has_codes
+    assert new.verify() == []
+    assert not list(index.path.rglob("codes.safetensors"))
+    assert new.engine(1 << 30, "compressed")[0].search(vectors[:3], k=1).reference_id.tolist() == [0, 1, 2]
+
+
+def test_a_damaged_manifest_of_version_1_is_a_sentence(index):
+    rewrite_manifest(index, format_version=1, segments=[7])
+
+    with pytest.raises(FormatError, match="is damaged"):
         open_index(index.path)
 
 
@@ -258,7 +289,7 @@ def test_unknown_keys_and_broken_json_are_refused(index):
         open_index(index.path)
 
 
-@pytest.mark.parametrize("name", ["vectors.safetensors", "rows.parquet", "codes.safetensors"])
+@pytest.mark.parametrize("name", ["vectors.safetensors", "rows.parquet", "bytes.safetensors", "bounds.safetensors"])
 def test_a_file_cut_short_is_noticed_on_opening(index, name):
     path = index.path / "segments" / "000001" / name
     path.write_bytes(path.read_bytes()[:-1])
@@ -267,7 +298,7 @@ def test_a_file_cut_short_is_noticed_on_opening(index, name):
         open_index(index.path)
 
 
-@pytest.mark.parametrize("name", ["vectors.safetensors", "rows.parquet", "codes.safetensors"])
+@pytest.mark.parametrize("name", ["vectors.safetensors", "rows.parquet", "bytes.safetensors", "bounds.safetensors"])
 def test_a_changed_byte_is_found_by_verify(index, name):
     path = index.path / "segments" / "000001" / name
     content = bytearray(path.read_bytes())
