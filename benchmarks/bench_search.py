@@ -2,54 +2,43 @@
 
     python benchmarks/bench_search.py --embeddings FACES.npy --labels LABELS.npy --rows 500000
     python benchmarks/bench_search.py --drawn 1000 --threshold 0.75 --rows 100000
+    python benchmarks/bench_search.py ... --peers flat hnsw ivf usearch hnswlib --peer-python peers/bin/python
 
 References: one real photo of each identity, and face-like strangers drawn from their mean and
 covariance. Queries: other real photos (at most two of an identity), filled up with drawn strangers.
-All engines answer in one process, taking turns; ratios are against faiss' IndexFlatIP of the same
-round, so that a busy machine slows both sides. "Pairs found" is against the exact engine.
+Each engine lives in a process of its own and searches when it is its turn; ratios are against faiss'
+IndexFlatIP of the same round, so that a busy machine slows both sides. "Pairs found" is against the
+exact engine. Peers that the repository does not need come from an environment of their own
+(`--peer-python`: numpy, faiss-cpu, usearch, hnswlib).
 """
 
 import argparse
 import json
 import os
-import platform
-import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from facelike import draw_blocks, draw_to_file, effective_dim, fit_facelike
-from threadpoolctl import threadpool_info, threadpool_limits
+from machine import describe_machine
+from threadpoolctl import threadpool_limits
 
-from indexes import Hits, VectorBatch, build_index
-from indexes.compressed import CompressedEngine
-from indexes.exact import ExactEngine, cores
+from indexes import VectorBatch, build_index
+from indexes.byte_products import bytes_gain
+from indexes.tiled import cores
 
+HERE = Path(__file__).resolve().parent
 PHOTOS_PER_IDENTITY_MAX = 2
 SCHEMA = pa.schema([("identity", pa.string())])
-HNSW_K = 100
-
-
-@dataclass
-class Result:
-    """One engine's figures; seconds are of each round."""
-
-    name: str
-    bytes_per_vector: float
-    build_s: float
-    seconds: list[float] = field(default_factory=list)
-    pairs_found: int = 0
-    recall: float = 0.0
-    queries_per_s: float = 0.0
-    times_flat: float = 0.0
-    notes: dict[str, Any] = field(default_factory=dict)
+OURS = ("exact", "compressed")
 
 
 def make_data(args: argparse.Namespace, folder: Path) -> tuple[npt.NDArray[np.float32], Any, dict[str, Any]]:
@@ -120,133 +109,135 @@ def measure_product(queries: npt.NDArray[np.float32], references: npt.NDArray[np
     return best
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return what a reader must know of the machine; no names and no paths."""
-    import faiss
+class Contestant:
+    """An engine in a process of its own; see `search/contestant.py`."""
 
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
-    libraries = [
-        {key: entry.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
-        for entry in threadpool_info()
-    ]
-    return {
-        "cpu": model,
-        "cores": cores(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "faiss": faiss.__version__,
-        "thread_libraries": libraries,
-    }
+    def __init__(self, name: str, asked: Path, python: str) -> None:
+        self.name = name
+        self.seconds: list[float] = []
+        command = [python, str(HERE / "search" / "contestant.py"), name, str(asked)]
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.built = self._answer()
+        self.last: dict[str, Any] = {}
+        print(f"{name}: ready after {self.built['build_s']:.1f} s", file=sys.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def search(self) -> dict[str, Any]:
+        """Let it search once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self.last = self._answer()
+        self.seconds.append(self.last["seconds"])
+        return self.last
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} stopped with code {self._process.wait()}; its words stand above.")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
-def run_rounds(args: argparse.Namespace, engines: list[tuple[Result, Callable[[], Any]]]) -> dict[str, Any]:
-    """Let the engines take turns; return each one's last answer by name."""
-    answers: dict[str, Any] = {}
-    for number in range(args.rounds):
-        for result, search in engines:
-            start = time.perf_counter()
-            answers[result.name] = search()
-            result.seconds.append(time.perf_counter() - start)
-            print(
-                f"round {number + 1} {result.name}: {args.queries / result.seconds[-1]:.0f} queries/s", file=sys.stderr
-            )
-    return answers
-
-
-def compare(args: argparse.Namespace, references: Any, queries: Any, folder: Path) -> dict[str, Any]:
-    """Build every engine, run the rounds and return the results."""
-    import faiss
-
-    dim = queries.shape[1]
+def compare(args: argparse.Namespace, folder: Path, described: dict[str, Any]) -> dict[str, Any]:
+    """Build the index, let every engine build, run the rounds, and return the results."""
+    references = np.load(folder / "all.npy", mmap_mode="r")
     started = time.perf_counter()
     index = build_index(
-        folder / "index", blocks(references), fingerprint="bench", dim=dim, schema=SCHEMA, codec="always"
+        folder / "index", blocks(references), fingerprint="bench", dim=described["dim"], schema=SCHEMA, codec="always"
     )
     index_s = time.perf_counter() - started
-    rows = index.references()
-    exact = ExactEngine(rows)
-    started = time.perf_counter()
-    compressed = CompressedEngine(rows, index.codec)
-    open_s = time.perf_counter() - started
-    started = time.perf_counter()
-    flat = faiss.IndexFlatIP(dim)
-    flat.add(references)
-    flat_s = time.perf_counter() - started
-
-    results = {
-        "exact": Result("exact", 4 * dim, index_s),
-        "compressed": Result("compressed", index.codec.code_bytes + 8, index_s + open_s),
-        "flat": Result("flat", 4 * dim, flat_s),
-    }
-
-    def search_flat() -> int:
-        return int(flat.range_search(queries, args.threshold)[0][-1])
-
-    engines: list[tuple[Result, Callable[[], Any]]] = [
-        (results["flat"], search_flat),
-        (results["exact"], lambda: exact.search(queries, threshold=args.threshold)),
-        (results["compressed"], lambda: compressed.search(queries, threshold=args.threshold)),
-    ]
-    if args.hnsw:
-        started = time.perf_counter()
-        graph = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
-        graph.add(references)
-        results["hnsw"] = Result("hnsw", 4 * dim + 32 * 2 * 4 + 16, time.perf_counter() - started)
-
-        def search_graph() -> int:
-            scores, _ = graph.search(queries, HNSW_K)
-            return int(np.count_nonzero(scores >= args.threshold))
-
-        engines.append((results["hnsw"], search_graph))
-    answers = run_rounds(args, engines)
-    oracle: Hits = answers["exact"]
-    for name, result in results.items():
-        answer = answers[name]
-        result.pairs_found = answer if isinstance(answer, int) else len(answer)
-        result.recall = result.pairs_found / max(len(oracle), 1)
-        result.queries_per_s = args.queries / float(np.median(result.seconds))
-        ratios = np.array(results["flat"].seconds) / np.array(result.seconds)
-        result.times_flat = float(np.median(ratios))
-    results["compressed"].notes = {
-        "code_bytes": index.codec.code_bytes,
+    assert index.codec is not None
+    described |= {
         "kept_axes": index.codec.kept,
-        "error_sd_at_0.4": index.codec.error.sd[5],
-        "stats": asdict(compressed.stats),
-        "same_hits_as_exact": bool(answers["compressed"] == oracle),
+        "code_bytes": index.codec.code_bytes,
+        "index_build_s": round(index_s, 1),
     }
-    return {name: asdict(result) for name, result in results.items()}
+    asked: dict[str, Any] = {
+        "index": str(folder / "index"), "references": str(folder / "all.npy"), "queries": str(folder / "queries.npy"),
+        "threshold": args.threshold, "memory_bytes": args.memory_mib << 20, "threads": cores(),
+    }  # fmt: skip
+    settings = folder / "asked.json"
+    settings.write_text(json.dumps(asked))
+    with ExitStack() as stack:
+        engines = [stack.enter_context(Contestant(name, settings, sys.executable)) for name in args.engines]
+        truth = engines[0].search()["pairs"]
+        engines[0].seconds.clear()
+        settings.write_text(json.dumps({**asked, "pairs": truth}))
+        python = args.peer_python or sys.executable
+        engines += [stack.enter_context(Contestant(name, settings, python)) for name in args.peers]
+        for number in range(args.rounds):
+            for engine in engines:
+                engine.search()
+                print(f"round {number + 1} {engine.name}: {engine.last}", file=sys.stderr)
+        code_bytes = index.codec.code_bytes
+        return {engine.name: summary(engine, engines, truth, args, described["dim"], code_bytes) for engine in engines}
+
+
+def summary(
+    engine: Contestant, all_of: list[Contestant], truth: int, args: argparse.Namespace, dim: int, code_bytes: int
+) -> dict[str, Any]:
+    """Return what is said of one engine."""
+    base = next((other for other in all_of if other.name == "flat"), all_of[0])
+    ratios = np.array(base.seconds) / np.array(engine.seconds)
+    graph = {"hnsw": 32 * 2 * 4 + 16, "hnswlib": 16 * 2 * 4 + 16}.get(engine.name, 0)
+    return {
+        "queries_per_s": args.queries / float(np.median(engine.seconds)),
+        "ratio": float(np.median(ratios)),
+        "ratio_to": base.name,
+        "pairs": engine.last["pairs"],
+        "recall": engine.last["pairs"] / max(truth, 1),
+        "bytes_per_vector": code_bytes if engine.name == "compressed" else 4 * dim + graph,
+        "own_memory_mib": engine.last["own_memory_mib"],
+        "build_s": engine.built["build_s"],
+        "notes": engine.built["notes"],
+        "seconds": engine.seconds,
+    }
 
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Return the report as a page."""
-    asked, machine = report["asked"], report["machine"]
+    asked, machine, data = report["asked"], report["machine"], report["data"]
+    results = report["results"]
+    first = next(iter(results.values()))
     lines = [
         "# Threshold join",
         "",
-        f"{asked['queries']} queries against {asked['rows']} references of {report['data']['dim']} components "
-        f"({report['data']['references_real']} real, the rest drawn like them), score >= {asked['threshold']}: "
-        f"{report['results']['exact']['pairs_found']} pairs.",
+        f"{asked['queries']} queries against {asked['rows']} references of {data['dim']} components "
+        f"({data['references_real']} real, the rest drawn like them), score >= {asked['threshold']}: {first['pairs']} pairs. "
+        f"Our engines were allowed {asked['memory_mib']} MiB.",
         f"{machine['cpu']}, {machine['cores']} cores, load {report['load_start']} at the start and "
-        f"{report['load_end']} at the end, numpy {machine['numpy']}, faiss {machine['faiss']}.",
-        f"{asked['rounds']} rounds; queries/s from the median round, ratio = median of the rounds' ratios.",
+        f"{report['load_end']} at the end, numpy {machine['numpy']}, faiss {machine['faiss-cpu']}.",
+        f"{asked['rounds']} rounds in turns, each engine in its own process; queries/s from the median round, ratio = median "
+        "of the rounds' ratios.",
         f"A bare float32 product of this shape reached {report['product_gflops']:.0f} GFLOP/s, "
-        f"which bounds the exact engines to {report['product_queries_per_s']:.0f} queries/s.",
-        f"OPENBLAS_CORETYPE={report['openblas_coretype'] or 'unset'}.",
+        f"which bounds the exact engines to {report['product_queries_per_s']:.0f} queries/s; bytes are multiplied "
+        f"{report['bytes_gain']:.1f} times as fast, {data['code_bytes']} a vector, which bounds the compressed one to "
+        f"{report['bytes_queries_per_s']:.0f}.",
+        f"OPENBLAS_CORETYPE={report['openblas_coretype'] or 'unset'}. Building the index on disk, codes and checksums "
+        f"included: {data['index_build_s']:.0f} s. Memory: the most of its own, mapped files not counted.",
         "",
-        "| engine | queries/s | x flat | pairs found | bytes/vector | build s |",
-        "|---|---|---|---|---|---|",
+        f"| engine | queries/s | x {first['ratio_to']} | pairs found | bytes/vector | memory MiB | ready after s |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines.extend(
-        f"| {name} | {r['queries_per_s']:.0f} | {r['times_flat']:.2f} | {100 * r['recall']:.2f} % "
-        f"| {r['bytes_per_vector']:.0f} | {r['build_s']:.0f} |"
-        for name, r in report["results"].items()
+        f"| {name} | {r['queries_per_s']:.0f} | {r['ratio']:.2f} | {100 * r['recall']:.2f} % "
+        f"| {r['bytes_per_vector']:.0f} | {r['own_memory_mib']} | {r['build_s']:.0f} |"
+        for name, r in results.items()
     )
-    lines += ["", f"Peak resident memory of the whole process: {report['peak_rss_mib']} MiB.", ""]
-    return "\n".join(lines)
+    notes = [f"{name}: {', '.join(f'{k} {v}' for k, v in r['notes'].items())}" for name, r in results.items()]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -261,9 +252,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threshold", type=float, default=0.43)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--hnsw", action=argparse.BooleanOptionalAction, default=True, help="compare with a graph")
+    parser.add_argument("--memory-mib", type=int, default=4096, help="allowance of our engines")
+    parser.add_argument(
+        "--engines", nargs="+", choices=OURS, default=list(OURS), help="of ours; the first one is the truth"
+    )
+    parser.add_argument("--peers", nargs="*", default=["flat", "hnsw"], help="flat, hnsw, ivf, usearch, hnswlib")
+    parser.add_argument("--peer-python", help="interpreter of an environment that has the peers")
+    parser.add_argument(
+        "--work", type=Path, help="where vectors and the index are written; a temporary folder if not given"
+    )
     parser.add_argument("--name", default="bench_search", help="of the result files")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=HERE / "results")
     return parser.parse_args()
 
 
@@ -271,21 +270,25 @@ def main() -> None:
     """Run the benchmark and write its two result files."""
     args = parse_arguments()
     load_start = round(os.getloadavg()[0], 2)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=args.work) as name:
         folder = Path(name)
         queries, references, data = make_data(args, folder)
-        gflops = measure_product(queries, references)
-        results = compare(args, references, queries, folder)
+        np.save(folder / "queries.npy", queries)
+        gflops, gain = measure_product(queries, references), bytes_gain()
+        del references
+        results = compare(args, folder, data)
+    bound = gflops * 1e9 / (2 * args.rows * data["dim"])
     report = {
-        "asked": {key: getattr(args, key) for key in ("rows", "queries", "threshold", "rounds", "seed")},
+        "asked": {key: getattr(args, key) for key in ("rows", "queries", "threshold", "rounds", "seed", "memory_mib")},
         "data": data,
         "machine": describe_machine(),
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", ""),
         "load_start": load_start,
         "load_end": round(os.getloadavg()[0], 2),
         "product_gflops": round(gflops, 1),
-        "product_queries_per_s": gflops * 1e9 / (2 * args.rows * data["dim"]),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "product_queries_per_s": bound,
+        "bytes_gain": round(gain, 2),
+        "bytes_queries_per_s": bound * gain * data["dim"] / data["code_bytes"],
         "results": results,
     }
     args.out.mkdir(parents=True, exist_ok=True)
@@ -293,7 +296,7 @@ def main() -> None:
     page = to_markdown(report)
     (args.out / f"{args.name}.md").write_text(page)
     print(page, file=sys.stderr)
-    print(json.dumps({engine: round(r["times_flat"], 2) for engine, r in results.items()}))
+    print(json.dumps({engine: round(r["ratio"], 2) for engine, r in results.items()}))
 
 
 if __name__ == "__main__":
