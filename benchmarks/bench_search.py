@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +27,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from facelike import draw_blocks, draw_to_file, effective_dim, fit_facelike
+from facelike import draw_blocks, effective_dim, fit_facelike, save_rows
 from machine import describe_machine
 from threadpoolctl import threadpool_limits
 
@@ -41,8 +41,10 @@ SCHEMA = pa.schema([("identity", pa.string())])
 OURS = ("exact", "compressed")
 
 
-def make_data(args: argparse.Namespace, folder: Path) -> tuple[npt.NDArray[np.float32], Any, dict[str, Any]]:
-    """Return queries, references (memory-mapped) and a description of both."""
+def make_data(
+    args: argparse.Namespace,
+) -> tuple[npt.NDArray[np.float32], Callable[[], Iterator[npt.NDArray[np.float32]]], dict[str, Any]]:
+    """Return queries, a function that yields the references block by block, and a description of both."""
     if args.drawn:
         real, labels = embed_drawn(args.drawn)
     else:
@@ -61,12 +63,11 @@ def make_data(args: argparse.Namespace, folder: Path) -> tuple[npt.NDArray[np.fl
     model = fit_facelike(known)
     strangers = np.concatenate(list(draw_blocks(model, args.queries - len(others), seed=args.seed + 1)))
     queries = np.ascontiguousarray(np.concatenate([real[others], strangers]))
-    drawn = draw_to_file(model, args.rows - len(known), folder / "drawn.npy", seed=args.seed + 2)
-    references = np.lib.format.open_memmap(
-        folder / "all.npy", mode="w+", dtype=np.float32, shape=(args.rows, known.shape[1])
-    )
-    references[: len(known)] = known
-    references[len(known) :] = drawn
+
+    def references() -> Iterator[npt.NDArray[np.float32]]:
+        yield np.ascontiguousarray(known)
+        yield from draw_blocks(model, args.rows - len(known), seed=args.seed + 2)
+
     described = {
         "dim": int(known.shape[1]),
         "effective_dim": round(effective_dim(known), 1),
@@ -89,16 +90,15 @@ def embed_drawn(people: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.in
     return np.concatenate(vectors), np.repeat(np.arange(people), 2)
 
 
-def blocks(references: npt.NDArray[np.float32]) -> Iterator[tuple[VectorBatch, pa.Table]]:
+def blocks(references: Iterator[npt.NDArray[np.float32]]) -> Iterator[tuple[VectorBatch, pa.Table]]:
     """Yield the references as an index is built from."""
-    for start in range(0, len(references), 16_384):
-        some = np.ascontiguousarray(references[start : start + 16_384])
+    for some in references:
         yield VectorBatch(some), pa.table({"identity": [None] * len(some)}, schema=SCHEMA)
 
 
-def measure_product(queries: npt.NDArray[np.float32], references: npt.NDArray[np.float32]) -> float:
+def measure_product(queries: npt.NDArray[np.float32]) -> float:
     """Return the GFLOP/s of a bare float32 product of the exact engine's tile shape, all cores."""
-    left, right = queries[:1000], np.ascontiguousarray(references[:4096]).T
+    left, right = queries[:1000], np.resize(queries, (4096, queries.shape[1])).T
     out = np.empty((left.shape[0], 4096), np.float32)
     best = 0.0
     with threadpool_limits(cores()):
@@ -150,9 +150,10 @@ class Contestant:
         return answer
 
 
-def compare(args: argparse.Namespace, folder: Path, described: dict[str, Any]) -> dict[str, Any]:
+def compare(
+    args: argparse.Namespace, folder: Path, references: Iterator[npt.NDArray[np.float32]], described: dict[str, Any]
+) -> dict[str, Any]:
     """Build the index, let every engine build, run the rounds, and return the results."""
-    references = np.load(folder / "all.npy", mmap_mode="r")
     started = time.perf_counter()
     index = build_index(
         folder / "index", blocks(references), fingerprint="bench", dim=described["dim"], schema=SCHEMA, codec="always"
@@ -272,11 +273,12 @@ def main() -> None:
     load_start = round(os.getloadavg()[0], 2)
     with tempfile.TemporaryDirectory(dir=args.work) as name:
         folder = Path(name)
-        queries, references, data = make_data(args, folder)
+        queries, references, data = make_data(args)
         np.save(folder / "queries.npy", queries)
-        gflops, gain = measure_product(queries, references), bytes_gain()
-        del references
-        results = compare(args, folder, data)
+        if args.peers:
+            save_rows(folder / "all.npy", references(), (args.rows, data["dim"]))
+        gflops, gain = measure_product(queries), bytes_gain()
+        results = compare(args, folder, references(), data)
     bound = gflops * 1e9 / (2 * args.rows * data["dim"])
     report = {
         "asked": {key: getattr(args, key) for key in ("rows", "queries", "threshold", "rounds", "seed", "memory_mib")},

@@ -6,13 +6,12 @@ normal draws from them are scaled to unit length. The draws are strangers to eve
 an identity.
 
     model = fit_facelike(real_vectors)
-    vectors = draw_to_file(model, 500_000, path, seed=0)     # memory-mapped
+    save_rows(path, draw_blocks(model, 500_000, seed=0), (500_000, 256))
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,17 +50,14 @@ def draw_blocks(model: Facelike, rows: int, *, seed: int) -> Iterator[npt.NDArra
         yield drawn.astype(np.float32)
 
 
-def draw_to_file(model: Facelike, rows: int, path: Path, *, seed: int) -> npt.NDArray[Any]:
-    """Draw into an .npy file; return it memory-mapped read-only, float32 (rows, d)."""
-    shape = (rows, model.mean.shape[0])
+def save_rows(path: Path, blocks: Iterable[npt.NDArray[np.float32]], shape: tuple[int, int]) -> None:
+    """Write blocks into an .npy file of `shape`, never more than one of them in memory."""
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     start = 0
-    for block in draw_blocks(model, rows, seed=seed):
-        out[start : start + block.shape[0]] = block
-        start += block.shape[0]
+    for block in blocks:
+        out[start : start + len(block)] = block
+        start += len(block)
     out.flush()
-    del out
-    return np.lib.format.open_memmap(path, mode="r")
 
 
 def effective_dim(vectors: npt.NDArray[np.float32]) -> float:

@@ -20,7 +20,9 @@ from scanner.embedders.sidecar import Sidecar
 from scanner.errors import ModelError
 from scanner.sessions import Device, ModelFile, open_session
 
-BATCH = 16
+BATCH = {"cpu": 2, "cuda": 16}
+"""Faces of one call. On a CPU more only push activations out of the caches: on the machine measured a face takes 18.5 ms
+alone, 18.7 in twos and 21.7 in sixteens (12.1, 12.1 and 13.5 for a lighter network)."""
 _IMAGE_AXES = 4
 
 
@@ -40,7 +42,14 @@ class OnnxEmbedder:
     """A recogniser (or any image network) from an ONNX file.  Thread-safe."""
 
     def __init__(
-        self, name: str, model: ModelFile, sidecar: Sidecar, device: Device, *, threads: int = 1, batch: int = BATCH
+        self,
+        name: str,
+        model: ModelFile,
+        sidecar: Sidecar,
+        device: Device,
+        *,
+        threads: int = 1,
+        batch: int | None = None,
     ) -> None:
         """Open the network and try it once; raises ModelError with what to write into its JSON."""
         if sidecar.sha256 is not None and sidecar.sha256 != model.sha256:
@@ -50,7 +59,7 @@ class OnnxEmbedder:
             )
         plug = _plug(model, sidecar)
         self._plug, self._sidecar, self._model = plug, sidecar, model
-        self._batch = plug.fixed_batch or batch
+        self._batch = plug.fixed_batch or batch or BATCH[device.name]
         self._mean = np.array(sidecar.mean, np.float32)
         self._scale = np.array(sidecar.scale, np.float32)
         self._session: Any = open_session(plug.graph, device, threads=threads, what=str(model.path))
