@@ -26,8 +26,9 @@ install-dev: $(VENV)/.installed-dev  ## the same, with the dlib extra and the to
 demo: install  ## the whole road on a drawn world with known truth; writes demo-run/report.html
 	$(VENV)/bin/scanner demo --out $(DEMO_RUN) --force
 
+# Two workers already keep two cores busy: no library needs threads of its own.
 test: install-dev  ## run the tests
-	$(PY) -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup
 
 check: lint types layers  ## style, types and import contracts
 

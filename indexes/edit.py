@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from indexes.manifest import (
     write_manifest,
 )
 from indexes.references import Part
-from indexes.segment import ROW_GROUP_ROWS, ROWS_NAME, SegmentWriter, describe_file
+from indexes.segment import ID_COLUMN, ROW_GROUP_ROWS, ROWS_NAME, SegmentWriter, describe_file
 from indexes.vectors import VectorBatch
 
 
@@ -90,8 +92,8 @@ def erase(
         UnknownIdError: an id is not there, or no row fits `where`.
         IndexesError: not exactly one of `ids` and `where` was given.
     """
-    if (ids is None) == (where is None):
-        raise IndexesError("say what to erase: either ids or where, not both.")
+    if (ids is None) == (where is None) or where == {}:
+        raise IndexesError("say what to erase: either ids or where, not both, and not nothing.")
     with write_lock(index.path):
         fresh = Index(index.path)
         manifest = fresh.manifest
@@ -189,13 +191,17 @@ def _rewrite(path: Path, manifest: Manifest, record: SegmentRecord, part: Part, 
 
 
 def _ids_where(index: Index, where: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.int64]:
-    references = index.references()
-    fits = np.ones(references.rows, np.bool_)
-    for name, values in where.items():
-        column = index.column(name)
-        hit = pc.is_in(column, value_set=pa.array(list(values), type=column.type))
-        fits &= hit.to_numpy().astype(np.bool_)
-    return references.ids[references.live_rows()[fits]]
+    types = {name: index.schema_of([name]).field(name).type for name in where}
+    fits = [pc.field(name).isin(pa.array(list(values), type=types[name])) for name, values in where.items()]
+    # Segment by segment, and within one only the row groups that may hold a value: not the whole column in memory.
+    found = [
+        pq.read_table(
+            index.path / SEGMENTS_FOLDER / segment.name / ROWS_NAME, columns=[ID_COLUMN], filters=reduce(and_, fits)
+        )
+        for segment in index.manifest.segments
+    ]
+    ids = np.concatenate([np.empty(0, np.int64), *(table.column(0).to_numpy() for table in found)])
+    return np.setdiff1d(ids, index.erased_ids())
 
 
 def _write_ids(path: Path, ids: npt.NDArray[np.int64]) -> None:

@@ -122,7 +122,7 @@ class Index:
         wanted = np.asarray(ids, np.int64)
         rows = self._rows_of(wanted)
         starts = self._starts
-        tables, places = [self._empty_table(columns)], []
+        tables, places = [self.schema_of(columns).empty_table()], []
         for number in np.unique(np.searchsorted(starts, rows, side="right") - 1):
             mine = np.flatnonzero((rows >= starts[number]) & (rows < starts[number + 1]))
             tables.append(self._read_rows(number, rows[mine] - starts[number], columns))
@@ -133,7 +133,7 @@ class Index:
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one metadata column of all rows that are not erased, in order of id."""
         files = [self._segment_path(segment.name) / ROWS_NAME for segment in self.manifest.segments]
-        tables = [self._empty_table([name]), *(pq.read_table(file, columns=[name]) for file in files)]
+        tables = [self.schema_of([name]).empty_table(), *(pq.read_table(file, columns=[name]) for file in files)]
         values = pa.concat_tables(tables).column(0)
         alive = self.references().alive
         return values if alive is None else values.filter(pa.array(alive))
@@ -175,7 +175,7 @@ class Index:
 
     @cached_property
     def _references(self) -> References:
-        erased = self._erased_ids()
+        erased = self.erased_ids()
         parts = []
         for segment in self.manifest.segments:
             folder = self._segment_path(segment.name)
@@ -219,22 +219,21 @@ class Index:
             table = file.read_row_groups(groups.tolist(), columns=columns)
         return table.take(group_of * ROW_GROUP_ROWS + rows % ROW_GROUP_ROWS)
 
-    def _empty_table(self, columns: Sequence[str] | None) -> pa.Table:
-        from indexes.build import decode_schema
-
-        schema = decode_schema(self.manifest.schema_base64)
-        schema = schema.insert(0, pa.field(ID_COLUMN, pa.int64(), nullable=False))
+    def schema_of(self, columns: Sequence[str] | None = None) -> pa.Schema:
+        """Return the schema of some metadata columns, `id` among them if wanted; raises MismatchError for unknown ones."""
+        schema = self.schema.insert(0, pa.field(ID_COLUMN, pa.int64(), nullable=False))
         missing = sorted(set(columns or ()) - set(schema.names))
         if missing:
             raise MismatchError(
                 f"index '{self.path.name}' has no column {', '.join(missing)}; it has {', '.join(schema.names)}."
             )
-        return schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
+        return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
     def _segment_path(self, name: str) -> Path:
         return self.path / SEGMENTS_FOLDER / name
 
-    def _erased_ids(self) -> npt.NDArray[np.int64]:
+    def erased_ids(self) -> npt.NDArray[np.int64]:
+        """Return the ids that are erased and still stored."""
         folder = self.path / TOMBSTONES_FOLDER
         lists = [pq.read_table(folder / record.name).column(0).to_numpy() for record in self.manifest.tombstones]
         return np.concatenate([np.empty(0, np.int64), *lists])

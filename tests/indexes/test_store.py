@@ -126,6 +126,10 @@ def test_erasing_by_metadata_hides_the_rows_and_leaves_a_record(index):
 def test_erasing_what_is_not_there_is_refused(index):
     with pytest.raises(UnknownIdError, match="nothing in index 'index' fits"):
         index.remove(where={"identity": ["nobody"]})
+    with pytest.raises(IndexesError, match="say what to erase"):
+        index.remove(where={})
+    with pytest.raises(MismatchError, match="has no column person; it has id, "):
+        index.remove(where={"person": ["p1"]})
     with pytest.raises(UnknownIdError, match="id 9999"):
         index.remove(ids=[1, 9999])
     with pytest.raises(IndexesError, match="either ids or where"):
