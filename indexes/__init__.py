@@ -7,6 +7,8 @@
     VectorBatch     unit vectors, checked
     Hits            query_row, reference_id, score: three columns in one order
     References      searchable rows, in memory or memory-mapped
+    SelfJoin        all pairs of an index's own references, each once, block by block
+    Components      connected components of pairs that come in blocks
     IndexesError    base of everything raised
 
 Importing this package imports none of faiss, pyarrow and numpy.
@@ -16,20 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from indexes.build import Block, build_index
+    from indexes.components import Components
     from indexes.engine import Engine
     from indexes.errors import IndexesError
     from indexes.hits import Hits
     from indexes.index import Index, open_index
     from indexes.references import References
+    from indexes.self_join import SelfJoin
     from indexes.vectors import VectorBatch
 
 __all__ = [
     "Block",
+    "Components",
     "Engine",
     "Hits",
     "Index",
     "IndexesError",
     "References",
+    "SelfJoin",
     "VectorBatch",
     "build_index",
     "open_index",
@@ -37,11 +43,13 @@ __all__ = [
 
 _HOMES = {
     "Block": "build",
+    "Components": "components",
     "Engine": "engine",
     "Hits": "hits",
     "Index": "index",
     "IndexesError": "errors",
     "References": "references",
+    "SelfJoin": "self_join",
     "VectorBatch": "vectors",
     "build_index": "build",
     "open_index": "index",

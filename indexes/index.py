@@ -102,9 +102,12 @@ class Index:
         """Return the searchable rows: memory-mapped vectors and codes, ids in memory (8 bytes each)."""
         return self._references
 
-    def engine(self, memory_bytes: int, want: str = "auto") -> tuple[Engine, str]:
-        """Return (engine, reason); see `choose.choose_name`."""
-        return choose_engine(self.references(), self.codec, memory_bytes=memory_bytes, want=want)
+    def engine(
+        self, memory_bytes: int, want: str = "auto", *, references: References | None = None
+    ) -> tuple[Engine, str]:
+        """Return (engine, reason) for some of its references, by default all; see `choose.choose_name`."""
+        some = self.references() if references is None else references
+        return choose_engine(some, self.codec, memory_bytes=memory_bytes, want=want)
 
     def lookup(self, ids: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the metadata of some references.
