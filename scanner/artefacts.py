@@ -22,6 +22,8 @@ from scanner.errors import ArtefactError
 from scanner.schemas import (
     CROP_FIELD,
     CROPS,
+    DEDUPE_GROUPS,
+    DEDUPE_PAIRS,
     FACE_FIELDS,
     IDENTITIES,
     INVERSIONS,
@@ -38,6 +40,8 @@ from scanner.schemas import (
 __all__ = [
     "CROPS",
     "CROP_FIELD",
+    "DEDUPE_GROUPS",
+    "DEDUPE_PAIRS",
     "FACE_FIELDS",
     "FINGERPRINT_KEY",
     "IDENTITIES",

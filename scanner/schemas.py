@@ -139,6 +139,45 @@ INVERSIONS: Final = pa.schema(
 figures.
 """
 
+DEDUPE_PAIRS: Final = pa.schema(
+    [
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("reference_id", pa.int64(), nullable=False),
+        pa.field("other_id", pa.int64(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("near_copy", pa.bool_(), nullable=False),
+        pa.field("reference_uri", pa.string(), nullable=False),
+        pa.field("other_uri", pa.string(), nullable=False),
+        pa.field("identity", pa.string()),
+        pa.field("other_identity", pa.string()),
+    ]
+)
+"""Pairs of one index's references at or above the threshold, each once, the lower id first; by id, then best first.
+
+`kind` is within (one identity), between (two identities) or unlabelled (one side has none); `group` is the lowest id of
+the references that hang together by pairs; `near_copy` says that the crops are nearly one picture.
+"""
+
+DEDUPE_GROUPS: Final = pa.schema(
+    [
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("reference_id", pa.int64(), nullable=False),
+        pa.field("reference_uri", pa.string(), nullable=False),
+        pa.field("identity", pa.string()),
+        pa.field("references", pa.int64(), nullable=False),
+        pa.field("identities", pa.int64(), nullable=False),
+        pa.field("pairs", pa.int64(), nullable=False),
+        pa.field("density", pa.float64(), nullable=False),
+        pa.field("lowest_score", pa.float32(), nullable=False),
+    ]
+)
+"""One row a reference that is in a pair, by group and id; the columns from `references` on are of the whole group.
+
+`density` is pairs over possible pairs and `lowest_score` the lowest of the pairs: a group of many references and low
+density is a chain, whose ends may have nothing in common.
+"""
+
 CROPS: Final = pa.schema(
     [
         pa.field("side", pa.string(), nullable=False),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes import Engine, Hits, Index, References, VectorBatch, open_index
+from indexes import Engine, Hits, Index, References, SelfJoin, VectorBatch, open_index
 from indexes.errors import IndexesError
 from indexes.exact import ExactEngine
 from scanner.errors import ArtefactError, EmbedderMismatch
@@ -99,6 +99,15 @@ def join(gallery: Gallery, vectors: NDArray[np.float32], *, threshold: float) ->
         threshold: inclusive.
     """
     return gallery.engine.search(VectorBatch(vectors), threshold=threshold, k=1)
+
+
+def self_join(index: Index, *, threshold: float, memory_bytes: int, engine: str, block_rows: int) -> SelfJoin:
+    """Return the join of an index's references with themselves; arguments as of `open_galleries` and `SelfJoin`."""
+
+    def open_engine(references: References) -> Engine:
+        return index.engine(memory_bytes=memory_bytes, want=engine, references=references)[0]
+
+    return SelfJoin(index.references(), open_engine, threshold=threshold, block_rows=block_rows)
 
 
 def try_canaries(gallery: Gallery) -> Canaries:

@@ -120,6 +120,7 @@ def _interrupted(words: Sequence[str]) -> int:
     if words[:1] in (["scan"], ["embed"], ["audit"], ["generate"]) or words[:2] in (
         ["index", "build"],
         ["index", "add"],
+        ["index", "dedupe"],
         ["invert", "latent"],
         ["invert", "features"],
         ["invert", "apply"],

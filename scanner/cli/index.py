@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from scanner.cli.counts import exit_code, tell
+from scanner.cli.dedupe import command as dedupe_command
 from scanner.cli.options import (
     face_options,
     face_values,
@@ -32,6 +33,9 @@ _STORED = (
 @click.group("index")
 def command() -> None:
     """Build, add to, erase from and check indexes of candidate data sets."""
+
+
+command.add_command(dedupe_command)
 
 
 @command.command("build")

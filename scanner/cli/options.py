@@ -102,6 +102,20 @@ _SOURCE = (
     click.option("--embedded-by", metavar="NAME", help="Your name for the embedder of ready embeddings (.npy, Parquet)."),
 )  # fmt: skip
 
+_THRESHOLD = (
+    click.option("--threshold", type=float, metavar="T", help="Cosine from which a pair is a match."),
+    click.option("--fmr", type=float, metavar="F", help="Take the threshold at this false match rate, with --calibrate-on."),
+    click.option("--fpir", type=float, metavar="F",
+                 help="Take it where this share of faces finds a stranger in a gallery of this size."),
+    click.option("--calibrate-on", metavar="LABELLED", help="Index with identities, or labelled images or embeddings."),
+)  # fmt: skip
+
+_SEARCH = (
+    click.option("--engine", type=click.Choice(["auto", "exact", "compressed", "flat"]), default="auto", show_default=True,
+                 help="How to search.  Changes no hit, only time and memory."),
+    click.option("--memory", default="4GiB", show_default=True, metavar="BYTES", help="Budget of the search."),
+)  # fmt: skip
+
 _TALK = (
     click.option("--quiet", is_flag=True, help="No talk on stderr but errors."),
     click.option("--json", "only_json", is_flag=True, help="The same: only the JSON line on stdout."),
@@ -124,6 +138,7 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 face_options, face_options_of_several = _all((*_ONE, *_FACE)), _all((*_SEVERAL, *_FACE))
 source_options, talk_options, target_options = _all(_SOURCE), _all(_TALK), _all(_TARGET)
+threshold_options, search_options = _all(_THRESHOLD), _all(_SEARCH)
 
 
 def face_values(given: dict[str, Any]) -> FaceOptions:

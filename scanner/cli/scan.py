@@ -13,11 +13,13 @@ from scanner.cli.options import (
     face_values,
     parse_bytes,
     quiet_value,
+    search_options,
     seed_option,
     source_options,
     source_values,
     talk_options,
     target_options,
+    threshold_options,
 )
 from scanner.cli.talk import answer, say, talk
 from scanner.errors import UsageError
@@ -28,17 +30,7 @@ from scanner.records import Counts
 @click.argument("queries", nargs=-1, required=True)
 @click.option("--against", multiple=True, required=True, metavar="INDEX", help="Index to search; more than once.")
 @click.option("--out", required=True, type=click.Path(), metavar="RUN", help="Run folder to make.")
-@click.option("--threshold", type=float, metavar="T", help="Cosine from which a pair is a match.")
-@click.option(
-    "--fmr", type=float, metavar="F", help="Take the threshold at this false match rate, with --calibrate-on."
-)
-@click.option(
-    "--fpir",
-    type=float,
-    metavar="F",
-    help="Take it where this share of faces finds a stranger in a gallery of this size.",
-)
-@click.option("--calibrate-on", metavar="LABELLED", help="Index with identities, or labelled images or embeddings.")
+@threshold_options
 @click.option(
     "--null",
     multiple=True,
@@ -67,14 +59,7 @@ from scanner.records import Counts
     help="This one of the embedders was used to make or attack the generator: shown, but left out of the joint evidence.",
 )
 @source_options
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "exact", "compressed", "flat"]),
-    default="auto",
-    show_default=True,
-    help="How to search.  Changes no hit, only time and memory.",
-)
-@click.option("--memory", default="4GiB", show_default=True, metavar="BYTES", help="Budget of the search.")
+@search_options
 @click.option("--with-crops", is_flag=True, help="Show the faces of matches in the report (biometric data).")
 @seed_option("Draws the calibration sample.")
 @click.option("--dry-run", is_flag=True, help="Measure a few images, say what the scan would cost, and stop.")

@@ -13,7 +13,7 @@ from scanner.errors import RunMismatch, UsageError
 from scanner.sources.location import clean_uri
 
 _TABLES = ("queries", "matches", "rejects", "crops", "identities", "photos", "samples")
-Kind = Literal["run", "index", "audit", "demo", "generated", "inversions", "inverse", "file"]
+Kind = Literal["run", "index", "audit", "demo", "generated", "inversions", "inverse", "dedupe", "file"]
 _NAMES: dict[str, tuple[str, ...]] = {
     "run": (
         "unfinished",
@@ -33,6 +33,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "generated": ("unfinished", "generated.json", "rejects.parquet"),
     "inversions": ("unfinished", "inversions.json", "inversions.parquet", "rejects.parquet", "encoder.safetensors"),
     "inverse": ("unfinished", "inverse.json", "inverse.safetensors"),
+    "dedupe": (
+        "unfinished",
+        "dedupe.json",
+        "pairs.parquet",
+        "groups.parquet",
+        "crops.parquet",
+        "timing.json",
+        "report.html",
+    ),
 }
 """What lies at the top of each kind of folder, finished or not."""
 _SHARDS = re.compile(r"(images|reconstructions)-[0-9]{6}\.(tar|parquet)")
@@ -145,7 +154,12 @@ def _check_ours(folder: Path, kind: Kind) -> None:
         )
 
 
-_WORDS = {"generated": "folder of generated images", "inversions": "folder of inversions", "inverse": "inverse network"}
+_WORDS = {
+    "generated": "folder of generated images",
+    "inversions": "folder of inversions",
+    "inverse": "inverse network",
+    "dedupe": "report of duplicates",
+}
 
 
 def _has_marks(folder: Path, kind: Kind) -> bool:

@@ -148,11 +148,11 @@ def _crops(folder: Path, groups: Sequence[Rows]) -> dict[CropKey, str]:
         for row in table.to_pylist():
             key: CropKey = ("query", row["query_id"]) if row["side"] == "query" else (row["index"], row["reference_id"])
             if key in shown:
-                found[key] = _thumbnail(row["crop_png"])
+                found[key] = thumbnail(row["crop_png"])
     return found
 
 
-def _thumbnail(png: bytes) -> str:
+def thumbnail(png: bytes) -> str:
     """Return a small JPEG of a crop as a data URL."""
     picture = Image.fromarray(decode_rgb(png))
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
