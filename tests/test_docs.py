@@ -95,7 +95,7 @@ def test_every_command_of_the_guide_runs(tmp_path):
     for line in lines:
         run(line, tmp_path)
 
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert (tmp_path / "run" / "report.html").stat().st_size > 5000
 
 
