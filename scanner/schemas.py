@@ -156,7 +156,7 @@ DEDUPE_PAIRS: Final = pa.schema(
 """Pairs of one index's references at or above the threshold, each once, the lower id first; by id, then best first.
 
 `kind` is within (one identity), between (two identities) or unlabelled (one side has none); `group` is the lowest id of
-the references that hang together by pairs; `near_copy` says that the crops are nearly one picture.
+the references that hang together by pairs; `near_copy` says that the crops' perceptual hashes nearly agree.
 """
 
 DEDUPE_GROUPS: Final = pa.schema(

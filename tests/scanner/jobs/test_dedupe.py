@@ -171,7 +171,7 @@ def test_nearly_one_picture_is_marked(tmp_path: Path) -> None:
     near = [(row["reference_id"], row["other_id"]) for row in table(result, "pairs") if row["near_copy"]]
     assert near == [(0, 3)]
     assert result.summary["counts"]["near_copies"] == 1
-    assert "one picture</td>" in (tmp_path / "out" / "report.html").read_text()
+    assert "near-copy</td>" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_no_pair_is_a_result_and_is_said(index: Path, tmp_path: Path) -> None:
