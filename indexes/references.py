@@ -184,6 +184,20 @@ class References:
             out[mine] = self.parts[number].vectors[rows[mine] - self._starts[number]]
         return out
 
+    def later(self, row: int) -> "References":
+        """Return the rows from a stored row on, and fewer than `BLOCK_ROWS` before it; views, no copies.
+
+        Compressed rows cannot be cut within a block: its bounds are of the whole.
+        """
+        parts = []
+        for part, start in zip(self.parts, self._starts, strict=False):
+            skip = max(0, row - int(start)) // BLOCK_ROWS * BLOCK_ROWS
+            if row < start + part.vectors.shape[0]:
+                codes = part.codes and Codes(part.codes.codes[skip:], part.codes.bounds[skip // BLOCK_ROWS :])
+                alive = None if part.alive is None else part.alive[skip:]
+                parts.append(Part(part.vectors[skip:], part.ids[skip:], alive, codes))
+        return References(parts, dim=self.dim)
+
     def _join_alive(self) -> npt.NDArray[np.bool_] | None:
         if all(part.alive is None for part in self.parts):
             return None

@@ -17,7 +17,7 @@ import numpy as np
 from indexes.engine import Engine
 from indexes.errors import IndexesError
 from indexes.hits import Int64Array
-from indexes.references import Part, References
+from indexes.references import References
 from indexes.vectors import Float32Array
 
 BLOCK_ROWS = 4096
@@ -103,17 +103,5 @@ class SelfJoin:
         row = number // strip_blocks * strip_blocks * self._block_rows
         if self._engine is None or row != self._engine_row:
             self._engine = None  # given back before the next one is made: only one fits the memory
-            self._engine, self._engine_row = self._open_engine(later_rows(self._references, row)), row
+            self._engine, self._engine_row = self._open_engine(self._references.later(row)), row
         return self._engine
-
-
-def later_rows(references: References, row: int) -> References:
-    """Return the references from a stored row on, dead ones included; views, no copies."""
-    parts, start = [], 0
-    for part in references.parts:
-        skip, start = max(0, row - start), start + part.vectors.shape[0]
-        if skip < part.vectors.shape[0]:
-            alive = None if part.alive is None else part.alive[skip:]
-            codes = None if part.codes is None else part.codes[skip:]
-            parts.append(Part(part.vectors[skip:], part.ids[skip:], alive, codes))
-    return References(parts, dim=references.dim)

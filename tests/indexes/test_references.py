@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from facelike_vectors import draw_faces
 
+import indexes.references
 from indexes import References, VectorBatch
 from indexes.errors import MismatchError, VectorError
 from indexes.references import Part
@@ -43,6 +44,18 @@ def test_gathered_rows_come_in_the_order_asked(references):
     assert gathered.dtype == np.float32
     assert np.array_equal(gathered[[1, 3]], VECTORS[[0, 0]])
     assert np.array_equal(gathered[[0, 2]], VECTORS[[9, 4]].astype(np.float16).astype(np.float32))
+
+
+def test_later_rows_are_those_from_there_on_and_a_few_before(references, monkeypatch):
+    monkeypatch.setattr(indexes.references, "BLOCK_ROWS", 3)
+    starts = [0, 0, 0, 3, 4, 4, 4, 7, 7, 7, 10]
+
+    for row, start in enumerate(starts):
+        later = references.later(row)
+
+        assert later.ids.tolist() == references.ids[start:].tolist()
+        assert (later.live_rows() + start).tolist() == [live for live in references.live_rows() if live >= start]
+        assert np.array_equal(later.gather(np.arange(10 - start)), references.gather(np.arange(start, 10)))
 
 
 def test_parts_that_do_not_fit_are_refused():

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from facelike_vectors import SCHEMA, blocks_of
+from facelike_vectors import SCHEMA, blocks_of, draw_faces
 
 import indexes.self_join
 from indexes import Engine, Index, References, SelfJoin, VectorBatch, build_index
+from indexes.codec import fit_codec
+from indexes.compressed import CompressedEngine
 from indexes.engine import HITS_MAX
 from indexes.errors import IndexesError, TooManyHits
 from indexes.exact import ExactEngine
 from indexes.naive import NaiveEngine
 from indexes.references import Part
 from indexes.rescore import score_pairs
-from indexes.self_join import Pairs, later_rows
+from indexes.self_join import Pairs
 
 ERASED = [5, 31, 249, 250, 700, 1199]
 THRESHOLD = 0.45
@@ -87,7 +89,21 @@ def test_the_number_of_engines_changes_nothing(
     join = SelfJoin(index.references(), open_engine, threshold=THRESHOLD, block_rows=100)
 
     assert rows_of(join) == expected
-    assert sizes == list(range(1200, 0, -100 * (12 // min(strips, 12))))
+    step = 100 * (12 // min(strips, 12))
+    assert sizes == [1200 - row // 250 * 250 for row in range(0, 1200, step)]  # a segment is not cut within its codes
+
+
+def test_codes_are_cut_between_their_blocks() -> None:
+    vectors = draw_faces(4500, 2, seed=9)
+    codec = fit_codec(vectors[:2000], seed=0)
+    codes = codec.encode(vectors)
+    references = References([Part(vectors, np.arange(9000), codes=codes)])
+
+    exact = SelfJoin(references, ExactEngine, threshold=0.7, block_rows=500)
+    coded = SelfJoin(references, lambda later: CompressedEngine(later, codec), threshold=0.7, block_rows=500)
+
+    assert rows_of(coded) == rows_of(exact)
+    assert len(rows_of(exact)) > 900
 
 
 def test_blocks_may_be_asked_for_in_any_order(index: Index, expected: list[tuple[int, int, float]]) -> None:
@@ -124,18 +140,6 @@ def test_blocks_of_erased_references_alone_are_empty(references_f32: np.ndarray)
     join = SelfJoin(references, ExactEngine, threshold=-1.0, block_rows=3)
 
     assert sorted(row[:2] for row in rows_of(join)) == [(0, 10), (0, 20), (10, 20)]
-
-
-def test_later_rows_are_the_rows_from_there_on(index: Index) -> None:
-    references = index.references()
-
-    for row in (0, 1, 249, 250, 251, 600, 1199, 1200):
-        later = later_rows(references, row)
-
-        assert later.ids.tolist() == references.ids[row:].tolist()
-        live = [i for i in later.ids.tolist() if i not in ERASED]
-        assert later.ids[later.live_rows()].tolist() == live
-        assert np.array_equal(later.gather(np.arange(later.rows_stored)), references.gather(np.arange(row, 1200)))
 
 
 def test_ids_that_do_not_ascend_are_refused(references_f32: np.ndarray) -> None:
