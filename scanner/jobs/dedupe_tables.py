@@ -17,7 +17,7 @@ from scanner.jobs.copies import near_copies, reference_hashes
 from scanner.jobs.dedupe_groups import KINDS, Groups, Labelled, members
 from scanner.progress import Progress
 
-LOOKUP_PAIRS = 65_536
+LOOKUP_PAIRS = 1 << 18
 """Pairs whose names are looked up together: others lie anywhere in the index, so few look-ups read it fewer times."""
 
 

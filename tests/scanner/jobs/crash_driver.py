@@ -2,7 +2,7 @@
 
     python crash_driver.py JOB SOURCES OUT STRIDE OFFSET
 
-JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched), invert, generate or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
+JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched), invert, generate, dedupe or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
 child dies just before that step in OUT/n; another child then runs the same job with `resume`.  The last line of
 stdout is a JSON object: how many steps an uninterrupted job takes, which were tried, and every difference.
 """
@@ -21,6 +21,7 @@ from drawn_people import BY_FOLDER, FACES, files_of
 
 import scanner.pipeline
 from indexes import open_index
+from scanner.jobs import dedupe as dedupe_job
 from scanner.jobs import generate as generate_job
 from scanner.jobs import intake, invert_tools, join
 from scanner.jobs.build import BuildOptions, add, build
@@ -60,6 +61,10 @@ def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
             generated, against=sources / "index", out=folder / "out", faces=FACES,
             options=ScanOptions(threshold=0.5, with_crops=True), resume=resume,
         )  # fmt: skip
+
+    elif job == "dedupe":
+        options = ScanOptions(threshold=0.5, with_crops=True)
+        dedupe_job.dedupe(sources / "many.idx", out=folder / "out", options=options, resume=resume)
 
     elif job == "invert":
         options = InvertOptions(
@@ -150,6 +155,7 @@ def main() -> None:
     scanner.pipeline.SHARD_ENTRIES = intake.SHARD_ENTRIES = SHARD_ENTRIES
     generate_job.SHARD_IMAGES = 5
     join.BLOCK_ROWS = 6
+    dedupe_job.BLOCK_ROWS = 4
     invert_tools.CHECKPOINT_EVERY = 5
     whole = start(job, sources, out / "whole")
     status, steps = run_in_child(job, sources, whole, resume=False)

@@ -48,7 +48,17 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("job", "offset"),
-    [("embed", 1), ("build", 2), ("replace", 5), ("scan", 3), ("add", 4), ("match", 6), ("invert", 0), ("generate", 0)],
+    [
+        ("embed", 1),
+        ("build", 2),
+        ("replace", 5),
+        ("scan", 3),
+        ("add", 4),
+        ("match", 6),
+        ("invert", 0),
+        ("generate", 0),
+        ("dedupe", 1),
+    ],
 )
 def test_a_killed_job_resumed_equals_one_that_was_not_killed(
     job: str, offset: int, sources: Path, tmp_path: Path
