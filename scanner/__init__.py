@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scanner.jobs.build import BuildOptions, BuildResult, add, build
     from scanner.jobs.calibrate import Calibration, calibrate
     from scanner.jobs.check import CheckOptions, check
+    from scanner.jobs.dedupe import DedupeResult, dedupe
     from scanner.jobs.embed import EmbedResult, embed
     from scanner.jobs.options import FaceOptions, SourceOptions
     from scanner.jobs.scan import ScanResult, scan
@@ -36,6 +37,7 @@ __all__ = [
     "BuildResult",
     "Calibration",
     "CheckOptions",
+    "DedupeResult",
     "EmbedResult",
     "FaceOptions",
     "Gates",
@@ -49,6 +51,7 @@ __all__ = [
     "build",
     "calibrate",
     "check",
+    "dedupe",
     "embed",
     "scan",
     "scan_with_witnesses",
@@ -60,6 +63,7 @@ _HOMES = {
     "BuildResult": "jobs.build",
     "Calibration": "jobs.calibrate",
     "CheckOptions": "jobs.check",
+    "DedupeResult": "jobs.dedupe",
     "EmbedResult": "jobs.embed",
     "FaceOptions": "jobs.options",
     "Gates": "faces.quality",
@@ -72,6 +76,7 @@ _HOMES = {
     "build": "jobs.build",
     "calibrate": "jobs.calibrate",
     "check": "jobs.check",
+    "dedupe": "jobs.dedupe",
     "embed": "jobs.embed",
     "scan": "jobs.scan",
     "scan_with_witnesses": "jobs.witness",

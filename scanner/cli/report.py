@@ -41,11 +41,12 @@ def show_command(run: str, top: int, **given: Any) -> int:
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
 @talk_options
 def html_command(run: str, **given: Any) -> int:
-    """Write the run's report.html again."""
+    """Write report.html again, of a run or of duplicates."""
+    from scanner.report.dedupe_page import write_dedupe_page
     from scanner.report.page import write_page
 
     quiet = quiet_value(given)
-    path = write_page(Path(run))
+    path = write_dedupe_page(Path(run)) if (Path(run) / "dedupe.json").is_file() else write_page(Path(run))
     say(f"{path} written", quiet=quiet)
     answer({"page": str(path)})
     return 0

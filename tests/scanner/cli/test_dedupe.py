@@ -79,6 +79,18 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_page_is_made_again_from_the_folder_alone(run: Callable[..., Any], index: Path, tmp_path: Path) -> None:
+    run("index", "dedupe", index, "--out", tmp_path / "out", "--threshold", 0.6)
+    page = tmp_path / "out" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+
+    ran = run("report", "html", tmp_path / "out")
+
+    assert (ran.code, json.loads(ran.out)) == (0, {"page": str(page)})
+    assert page.read_bytes() == before
+
+
 def test_what_is_no_index_is_refused(run: Callable[..., Any], tmp_path: Path) -> None:
     ran = run("index", "dedupe", tmp_path, "--out", tmp_path / "out", "--threshold", 0.5)
 
