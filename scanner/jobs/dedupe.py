@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexes import Index
+from indexes import Index, open_index
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.decision import Threshold
@@ -165,7 +165,7 @@ def _finished(out: Path, path: Path, options: ScanOptions) -> dict[str, Any]:
     """Return the `dedupe.json` of finished work, unless it is visibly other work than was asked for."""
     summary = artefacts.read_json(out / "dedupe.json")
     differs = {
-        "index": summary["index"]["name"] != path.resolve().name,
+        "index": summary["index"]["manifest_sha256"] != open_index(path).manifest_sha256,
         "threshold": summary["rule"] != threshold_rule(options),
         "with_crops": summary["with_crops"] != options.with_crops,
         "seed": summary["seed"] != options.seed,
@@ -173,7 +173,7 @@ def _finished(out: Path, path: Path, options: ScanOptions) -> dict[str, Any]:
     changed = sorted(name for name, is_changed in differs.items() if is_changed)
     if changed:
         raise RunMismatch(
-            f"{out} is finished work with other options: {', '.join(changed)} differ. "
+            f"{out} is finished work on another index or with other options: {', '.join(changed)} differ. "
             "Choose another name, or pass --force to replace it."
         )
     return summary

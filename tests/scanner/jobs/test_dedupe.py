@@ -354,6 +354,10 @@ def test_finished_work_is_kept_and_resuming_it_does_nothing(index: Path, tmp_pat
     with pytest.raises(RunMismatch, match="other options: threshold differ"):
         dedupe_here(tmp_path / "out", index, threshold=0.9, resume=True)
     again = dedupe_here(tmp_path / "out", index, resume=True)
+    path = Path(shutil.copytree(index, tmp_path / "people.idx"))
+    open_index(path).remove(ids=[0])
+    with pytest.raises(RunMismatch, match="other options: index differ"):
+        dedupe_here(tmp_path / "out", path, resume=True)
 
     assert again.summary == first.summary
     assert files_of(first.folder, but=()) == before
