@@ -11,7 +11,7 @@ interval: each person moves the rate by its own photos, and by what its pairs mo
 ROC there.  A pair belongs to two people and counts with both, which is a little on the safe side (compare Aronow, Samii
 and Assenova 2015, Political Analysis 23, who take it off once).  Intervals are as in `scanner.evidence.rates`, after Korn
 and Graubard 1998, with people - 1 degrees of freedom.  Simulated with known truth, 60 people and a threshold that rests
-on 70 pairs or more, they cover 92 to 96 % in 16 settings of 250 runs, 94 % on average; with 45 pairs in one 87 %:
+on 70 pairs or more, they cover 93 to 96 % in 16 settings of 250 runs, 95 % on average (`tests/scanner/evidence`);
 `MatchRate.false_matches` says on how many a threshold rests.
 """
 

@@ -160,6 +160,16 @@ def test_the_likely_size_is_likely():
     assert passed >= stats.binom.ppf(0.001, RUNS, 0.8)
 
 
+@pytest.mark.parametrize(("fpr", "people"), [(0.01, 3600), (0.001, 1000)])
+def test_the_sizes_that_the_guide_names(fpr: float, people: int):
+    planted = np.r_[np.full(291, 9e9), np.zeros(9)]
+
+    found = decide_gate(np.zeros(10), np.arange(5000.0), planted, policy=Policy(0.01, fpr=fpr))
+
+    assert found.sizes.likely == pytest.approx(people, rel=0.02)
+    assert f"With {found.sizes.likely} members and as many non-members" in found.sentence
+
+
 @pytest.mark.parametrize(
     ("members", "null", "planted", "guards", "why"),
     [
