@@ -78,10 +78,11 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An upright line with a text beside it."""
+    """An upright line with a text beside its upper end."""
 
     x: float
-    y: float
+    text_x: float
+    text_y: float
     text: str
     anchor: str
 
@@ -145,7 +146,8 @@ def plot(
     x = Axis.over(xs, log=x_log, start=_LEFT, end=width - _RIGHT, given=x_range)
     y = Axis.over(ys, log=y_log, start=height - _BOTTOM, end=top, given=y_range, air=0.04)
     drawn = tuple(_draw(line, i, x, y, place) for i, (line, place) in enumerate(zip(lines, places, strict=True)))
-    upright = tuple(_mark(x, place, text, top) for place, text in marks if x.holds(place))
+    taken = 4 + _LETTER * len(y_label) + 12
+    upright = tuple(_mark(x, place, text, top, taken) for place, text in marks if x.holds(place))
     names = ", ".join(line.name for line in lines if line.name)
     return Plot(
         title or f"{y_label} against {x_label}" + (f": {names}" if names else ""),
@@ -256,10 +258,14 @@ def _band(band: Sequence[Band], x: Axis, y: Axis) -> str:
     return _path([*upper, *lower]) + "Z"
 
 
-def _mark(x: Axis, place: float, text: str, top: float) -> Mark:
-    at = x(place)
-    room = x.end - at > _LETTER * len(text) + 8
-    return Mark(at, round(top + 10, 2), text, "start" if room else "end")
+def _mark(x: Axis, place: float, text: str, top: float, taken: float) -> Mark:
+    """Write above the lines, right of what the y label has taken; among the lines where that would be far from the mark."""
+    at, wide = x(place), _LETTER * len(text) + 8
+    anchor, text_x = ("start", at + 5) if x.end - at > wide else ("end", at - 5)
+    if anchor == "start" and text_x < taken < min(at + 40, x.end - wide):
+        text_x = taken
+    above = (text_x if anchor == "start" else at - wide) >= taken
+    return Mark(at, round(text_x, 2), round(top - 9 if above else top + 10, 2), text, anchor)
 
 
 def _number(value: float) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from scanner.report.axes import Axis, power_text
-from scanner.report.curves import Line, Plot, exceedance, plot, shares
+from scanner.report.curves import Line, Mark, Plot, exceedance, plot, shares
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -157,6 +157,18 @@ def test_marks_inside_are_drawn_and_turn_their_text_at_the_edge() -> None:
     figure = plot([line], x_label="x", y_label="y", x_log=True, marks=[(0.2, "early"), (0.95, "late"), (0, "nowhere")])
 
     assert [(mark.text, mark.anchor) for mark in figure.marks] == [("early", "start"), ("late", "end")]
+
+
+def test_the_text_of_a_mark_lies_above_the_lines_and_beside_the_axis_label_where_there_is_room() -> None:
+    def mark(at: float, y_label: str) -> Mark:
+        line = Line("a", ((0.0, 0.0), (1.0, 1.0)))
+        return plot([line], x_label="x", y_label=y_label, marks=[(at, "cut")]).marks[0]
+
+    free, beside, far = mark(0.5, "share"), mark(0.0, "probability"), mark(0.0, "share of identities at or above")
+
+    assert free.text_x == free.x + 5
+    assert beside.text_x > beside.x + 5
+    assert free.text_y == beside.text_y < far.text_y
 
 
 def test_the_picture_is_said_in_words_and_escaped() -> None:
