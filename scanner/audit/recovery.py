@@ -103,7 +103,7 @@ def recover(
     calibrated = None
     if "reference" in errors:
         calibrated = weigh_recovery(errors["model"] - errors["reference"], codes, member, seed=config.audit.seed)
-    kinds = _kinds(good, [reader.read(inside), reader.read(outside)], config.audit.seed)
+    kinds = _kinds([reader.read(inside), reader.read(outside)], config.audit.seed)
     inverted = tables["model"][1]
     document = {
         "generator": inverted["generator"]["name"],
@@ -155,15 +155,17 @@ def sentence(found: RecoveryEvidence, *, training: bool, kinds: TwoSample | None
     return f"{start}: nothing says that it knows {'its training photos' if training else 'members'} better."
 
 
-def _kinds(photos: Sequence[Chosen], sides: Sequence[Faces], seed: int) -> TwoSample | None:
-    """Tell whether the inverted photos of the two sides are pictures of one kind, by one of each person; None: too few.
+def _kinds(sides: Sequence[Faces], seed: int) -> TwoSample | None:
+    """Tell whether the photos of the two sides are pictures of one kind, by one of each person; None: too few.
 
-    A generator of grey pictures re-creates grey photos better, whoever is on them.
+    A generator of grey pictures re-creates grey photos better, whoever is on them.  The inverted photos are drawn by lot
+    from these, so all people of both sides say it for them, and with less chance than the inverted ones alone.
     """
     vectors = []
-    for member, faces in zip((True, False), sides, strict=True):
-        row_of = {item_of(marks): row for row, marks in enumerate(faces.marks)}
-        first = {photo.person: row_of[photo.item_id] for photo in photos if photo.member is member}
+    for faces in sides:
+        first: dict[str, int] = {}
+        for row, name in enumerate(faces.identities):
+            first.setdefault(f"photo {row}" if name is None else name, row)
         vectors.append(faces.vectors[sorted(first.values())])
     if min(map(len, vectors)) < 2 * FOLDS:
         return None
