@@ -99,7 +99,7 @@ def test_the_drawn_example_tells_the_two_generators_apart(tmp_path: Path):
 def test_the_lfw_example_runs_on_real_photos_and_accuses_nobody(real: Path, tmp_path: Path):
     data = tmp_path / "examples" / "data"
     data.mkdir(parents=True)
-    for name in ("vae-celeba-decoder.pt2", "face-reid-0095.onnx", "face-reid-0095.json", "scrfd_500m_kps.onnx"):
+    for name in ("vae-celeba-decoder.pt2", "face-reid-0095.onnx", "scrfd_500m_kps.onnx"):
         (data / name).symlink_to(real / "models" / name)
     shutil.copy(EXAMPLES / "vae-celeba-decoder.toml", data)
     tars = [str(real / "faces" / f"lfw-dev-{number:02d}.tar") for number in range(2)]
