@@ -167,10 +167,10 @@ class Maps(nn.Module):
     def __init__(self, given: tuple[int, ...], wanted: tuple[int, ...], layers: int, width: float) -> None:
         super().__init__()
         self.size = (wanted[1], wanted[2])
-        self.up = max(1, *(math.ceil(big / small) for big, small in zip(wanted[1:], given[1:], strict=True)))
+        self.up = max(1, *(round(big / small) for big, small in zip(wanted[1:], given[1:], strict=True)))
         shrinks = self.up == 1
         self.down = (
-            max(1, *(math.ceil(big / small) for big, small in zip(given[1:], wanted[1:], strict=True)))
+            max(1, *(round(big / small) for big, small in zip(given[1:], wanted[1:], strict=True)))
             if shrinks
             else 1
         )
@@ -270,8 +270,15 @@ class _ToVector(nn.Module):
 
 
 def fit(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return maps (n, c, h, w) cut, or continued by their last row and column, to `size`."""
-    down, across = size[0] - maps.shape[2], size[1] - maps.shape[3]
-    if down > 0 or across > 0:
-        maps = functional.pad(maps, (0, max(0, across), 0, max(0, down)), mode="replicate")
-    return maps[:, :, : size[0], : size[1]]
+    """Return maps (n, c, h, w) cut, or continued by their outer rows and columns, to `size`.
+
+    About the middle: convolutions and pools without padding lose as much at either side, so 4 x 55 rows lie in the middle
+    of the 227 that they were computed from.
+    """
+    rows, columns = (want - have for want, have in zip(size, maps.shape[2:], strict=True))
+    if rows > 0 or columns > 0:
+        down, across = max(0, rows), max(0, columns)
+        sides = (across // 2, across - across // 2, down // 2, down - down // 2)
+        maps = functional.pad(maps, sides, mode="replicate")
+    top, left = max(0, -rows) // 2, max(0, -columns) // 2
+    return maps[:, :, top : top + size[0], left : left + size[1]]

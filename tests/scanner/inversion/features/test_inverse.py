@@ -57,6 +57,23 @@ def test_fresh_module_is_the_best_pointwise_guess() -> None:
         assert float((module(features).detach() - inputs).abs().max()) < 0.01
 
 
+@pytest.mark.parametrize(("window", "stride", "side"), [(3, 2, 55), (7, 4, 115), (3, 1, 20), (11, 4, 67)])
+def test_what_was_computed_without_padding_is_put_back_in_its_place(window: int, stride: int, side: int) -> None:
+    """Sides that are no multiple of one another: the guess is as good at the last row as at the first."""
+    torch.manual_seed(0)
+    inputs = functional.interpolate(torch.rand(32, 3, 6, 6), (side, side), mode="bicubic")
+    features = functional.avg_pool2d(inputs, window, stride)
+    module = InverseModule(features.shape[1:], inputs.shape[1:])
+    module.calibrate(features, inputs)
+
+    error = (module(features).detach() - inputs).square().mean((0, 1))
+    quarter = side // 4
+    first, last = error[:quarter, :quarter].mean(), error[-quarter:, -quarter:].mean()
+
+    assert float(error.mean()) < 0.1 * float(inputs.var())
+    assert 0.5 < float(first / last) < 2.0
+
+
 def test_scale_of_features_changes_nothing() -> None:
     """Features a thousand times as large give the same inverse: all that is learned is in units of their deviation."""
     torch.manual_seed(0)
@@ -96,3 +113,5 @@ def test_fit_cuts_and_continues() -> None:
 
     assert fit(maps, (1, 2)).tolist() == [[[[0, 1]]]]
     assert fit(maps, (3, 4)).tolist() == [[[[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5]]]]
+    assert fit(maps, (2, 1)).tolist() == [[[[1], [4]]]]
+    assert fit(maps, (2, 5)).tolist() == [[[[0, 0, 1, 2, 2], [3, 3, 4, 5, 5]]]]
