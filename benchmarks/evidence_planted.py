@@ -1,6 +1,6 @@
 """Are planted members named, and nobody else?
 
-    python benchmarks/evidence_planted.py --faces faces.parquet --generated generated.parquet
+    python benchmarks/evidence_planted.py --faces lfw.parquet --generated generated.parquet
 
 Half of the identities become candidates, the other half the null.  In a leaking round a photo of some candidates lies
 among the generated faces (and is taken out of the candidates); in an innocent one none does.  Both files come from
