@@ -170,9 +170,7 @@ class Maps(nn.Module):
         self.up = max(1, *(round(big / small) for big, small in zip(wanted[1:], given[1:], strict=True)))
         shrinks = self.up == 1
         self.down = (
-            max(1, *(round(big / small) for big, small in zip(given[1:], wanted[1:], strict=True)))
-            if shrinks
-            else 1
+            max(1, *(round(big / small) for big, small in zip(given[1:], wanted[1:], strict=True))) if shrinks else 1
         )
         come = given[0] * self.down**2
         inside = _channels(given[0], wanted[0], width)
