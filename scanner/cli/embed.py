@@ -9,6 +9,8 @@ import click
 
 from scanner.cli.counts import exit_code, tell
 from scanner.cli.options import (
+    dry_run_options,
+    dry_run_value,
     face_options,
     face_values,
     quiet_value,
@@ -17,7 +19,7 @@ from scanner.cli.options import (
     talk_options,
     target_options,
 )
-from scanner.cli.talk import answer, say, talk
+from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
 
 
 @click.command("embed")
@@ -26,6 +28,7 @@ from scanner.cli.talk import answer, say, talk
 @face_options
 @source_options
 @click.option("--with-crops", is_flag=True, help="Keep the aligned crops (biometric data).")
+@dry_run_options
 @target_options
 @talk_options
 def command(source: tuple[str, ...], out: str, **given: Any) -> int:
@@ -39,12 +42,23 @@ def command(source: tuple[str, ...], out: str, **given: Any) -> int:
 
     quiet = quiet_value(given)
     given.pop("embedded_by")
+    dry, profile = dry_run_value(given)
+    faces, sources, keep_crops = face_values(given), source_values(given), given["with_crops"]
+    if dry:
+        from scanner.jobs.estimate import estimate_embed
+
+        with talk(quiet=quiet) as progress:
+            cost = estimate_embed(
+                source, faces=faces, sources=sources, keep_crops=keep_crops, profile=profile, progress=progress
+            )
+        return tell_estimate(cost, quiet=quiet)
     with talk(quiet=quiet) as progress:
         result = embed(
-            source, out, faces=face_values(given), sources=source_values(given), keep_crops=given["with_crops"],
+            source, out, faces=faces, sources=sources, keep_crops=keep_crops,
             resume=given["resume"], force=given["force"], progress=progress,
         )  # fmt: skip
     say(f"{tell(result.counts)}\n{result.path}: {result.counts.faces} embeddings of {result.dim} numbers", quiet=quiet)
+    tell_costs(result.costs, quiet=quiet)
     answer(
         {"out": str(result.path), "dim": result.dim, "fingerprint": result.fingerprint, "counts": asdict(result.counts)}
     )

@@ -11,6 +11,8 @@ import click
 from scanner.cli.counts import exit_code, tell
 from scanner.cli.dedupe import command as dedupe_command
 from scanner.cli.options import (
+    dry_run_options,
+    dry_run_value,
     face_options,
     face_values,
     quiet_value,
@@ -20,7 +22,7 @@ from scanner.cli.options import (
     talk_options,
     target_options,
 )
-from scanner.cli.talk import answer, say, talk
+from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
 
 _STORED = (
     click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
@@ -47,6 +49,7 @@ command.add_command(dedupe_command)
 @_STORED[1]
 @click.option("--with-crops", is_flag=True, help="Keep aligned crops, so that reports can show them (biometric data).")
 @seed_option("Draws what the codec is trained on.")
+@dry_run_options
 @target_options
 @talk_options
 def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
@@ -62,9 +65,19 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
     names = ("dtype", "codec", "with_crops", "seed", "embedded_by")
     options = BuildOptions(**{name: given.pop(name) for name in names})
     faces, sources = face_values(given), source_values(given)
+    dry, profile = dry_run_value(given)
+    if dry:
+        from scanner.jobs.estimate import estimate_build
+
+        with talk(quiet=quiet) as progress:
+            cost = estimate_build(
+                source, options=options, faces=faces, sources=sources, profile=profile, progress=progress
+            )
+        return tell_estimate(cost, quiet=quiet)
     with talk(quiet=quiet) as progress:
         result = build(out, source, options=options, faces=faces, sources=sources, progress=progress, **given)
     say(f"{tell(result.counts)}\n{result.path}: {result.rows} references", quiet=quiet)
+    tell_costs(result.costs, quiet=quiet)
     answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
     return exit_code(result.counts)
 

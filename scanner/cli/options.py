@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -121,6 +122,12 @@ _TALK = (
     click.option("--json", "only_json", is_flag=True, help="The same: only the JSON line on stdout."),
 )
 
+_DRY_RUN = (
+    click.option("--dry-run", is_flag=True, help="Measure a little, say what the job would take (time, memory, disk), and stop."),
+    click.option("--profile", type=click.Path(), metavar="FILE",
+                 help="With --dry-run: predict for the machine of this profile (scanner doctor --bench --out FILE).  [default: this one]"),
+)  # fmt: skip
+
 _TARGET = (
     click.option("--resume", is_flag=True, help="Finish interrupted work; same bytes as without the interruption."),
     force_option,
@@ -139,6 +146,7 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 face_options, face_options_of_several = _all((*_ONE, *_FACE)), _all((*_SEVERAL, *_FACE))
 source_options, talk_options, target_options = _all(_SOURCE), _all(_TALK), _all(_TARGET)
 threshold_options, search_options = _all(_THRESHOLD), _all(_SEARCH)
+dry_run_options = _all(_DRY_RUN)
 
 
 def face_values(given: dict[str, Any]) -> FaceOptions:
@@ -156,6 +164,14 @@ def face_values(given: dict[str, Any]) -> FaceOptions:
 def source_values(given: dict[str, Any]) -> SourceOptions:
     """Take the source options out of a command's arguments; `embedded_by` stays."""
     return SourceOptions(**{name: given.pop(name) for name in ("identity_from", "image_column", "identity_column")})
+
+
+def dry_run_value(given: dict[str, Any]) -> tuple[bool, Path | None]:
+    """Take the dry run's options out of a command's arguments: whether one is asked for, and for which machine."""
+    dry, profile = given.pop("dry_run"), given.pop("profile")
+    if profile is not None and not dry:
+        raise UsageError("--profile says for which machine --dry-run predicts: pass both.")
+    return bool(dry), None if profile is None else Path(profile)
 
 
 def quiet_value(given: dict[str, Any]) -> bool:

@@ -9,6 +9,8 @@ import click
 
 from scanner.cli.counts import exit_code, tell
 from scanner.cli.options import (
+    dry_run_options,
+    dry_run_value,
     face_options_of_several,
     face_values,
     parse_bytes,
@@ -21,7 +23,7 @@ from scanner.cli.options import (
     target_options,
     threshold_options,
 )
-from scanner.cli.talk import answer, say, talk
+from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
 from scanner.errors import UsageError
 from scanner.records import Counts
 
@@ -62,7 +64,7 @@ from scanner.records import Counts
 @search_options
 @click.option("--with-crops", is_flag=True, help="Show the faces of matches in the report (biometric data).")
 @seed_option("Draws the calibration sample.")
-@click.option("--dry-run", is_flag=True, help="Measure a few images, say what the scan would cost, and stop.")
+@dry_run_options
 @target_options
 @talk_options
 def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **given: Any) -> int:  # fmt: skip
@@ -84,14 +86,21 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     embedders, used = given["embedder"], given.pop("used_by_generator")
     options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), **{name: given.pop(name) for name in names})
     faces, sources = face_values(given), source_values(given)
-    if given["dry_run"]:
+    dry, profile = dry_run_value(given)
+    if dry:
         from scanner.jobs.estimate import estimate
 
         with talk(quiet=quiet) as progress:
-            cost = estimate(queries, against=against, options=options, faces=faces, sources=sources, progress=progress)
-        say(cost.sentence(), quiet=quiet)
-        answer(asdict(cost))
-        return 0
+            cost = estimate(
+                queries,
+                against=against,
+                options=options,
+                faces=faces,
+                sources=sources,
+                profile=profile,
+                progress=progress,
+            )
+        return tell_estimate(cost, quiet=quiet)
     if used and len(embedders) < 2:  # noqa: PLR2004
         raise UsageError("--used-by-generator marks one of several embedders. Give --embedder more than once.")
     shared: dict[str, Any] = {
@@ -125,6 +134,7 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
         say(f"{found['same_bytes']} of the matches are the very same file on both sides (flag same_bytes)", quiet=quiet)
     if found["near_copies"]:
         say(f"{found['near_copies']} of the matches are near-copies of a photo (flag near_copy)", quiet=quiet)
+    tell_costs(result.costs, quiet=quiet)
     answer(
         {
             "run": str(result.folder),

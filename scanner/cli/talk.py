@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scanner.progress import Progress, Silent
+
+if TYPE_CHECKING:  # the command line starts fast
+    from scanner.jobs.estimate import Estimate
 
 LINE_EVERY_S = 30.0
 
@@ -39,6 +42,21 @@ def say(text: str, *, quiet: bool = False) -> None:
 def answer(document: Mapping[str, Any]) -> None:
     """Write the result as one JSON object on the last line of stdout."""
     click.echo(json.dumps(document, sort_keys=True, ensure_ascii=False))
+
+
+def tell_costs(costs: Mapping[str, Any] | None, *, quiet: bool) -> None:
+    """Say what a job took beside what was predicted; None: nothing was left to do."""
+    if costs is not None:
+        from scanner.jobs.meter import costs_sentence
+
+        say(costs_sentence(costs), quiet=quiet)
+
+
+def tell_estimate(estimate: Estimate, *, quiet: bool) -> int:
+    """Say what a job would take; return the exit code."""
+    say(estimate.sentence(), quiet=quiet)
+    answer(estimate.document())
+    return 0
 
 
 class _Lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,10 @@ from scanner import artefacts
 from scanner.errors import NothingScanned
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.intake import Intake, take_in
+from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index
 from scanner.jobs.parts import vectors_of
+from scanner.jobs.predict import faces_seconds, index_cost
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
 from scanner.search import check_fingerprint
@@ -48,12 +50,13 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The index, and what became of every entry of the sources."""
+    """The index, and what became of every entry of the sources; `costs` as in the index's `costs.json`, if it was written."""
 
     path: Path
     rows: int
     added: int
     counts: Counts
+    costs: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
 def build(
@@ -82,7 +85,12 @@ def build(
     Raises:
         ScannerError, IndexesError: see their modules; what was in `out` before is then still there.
     """
-    out, options, faces, progress = Path(out), options or BuildOptions(), faces or FaceOptions(), progress or Silent()
+    out, options, faces, meter = (
+        Path(out),
+        options or BuildOptions(),
+        faces or FaceOptions(),
+        Meter(progress or Silent()),
+    )
     specs, work = _listed(source), work_beside(out)
     check_target(out, work, kind="index", resume=resume, force=force)
     if is_finished(out, work, resume=resume):
@@ -90,15 +98,15 @@ def build(
         check_same_sources(out, account, specs)
         return BuildResult(out, rows, rows, Counts(**account["counts"]))
     intake = _take_in(
-        specs, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "build"},
+        specs, work, sources, faces, options, resume=resume, progress=meter, plan={"job": "build"},
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
-    progress.stage("index", total=intake.counts().faces or None, unit="faces")
+    meter.stage("index", total=intake.counts().faces or None, unit="faces")
     made = work / "index"
     remove_folder(made)  # of a job that was killed
     index = build_index(
         made,
-        _blocks(intake, progress),
+        _blocks(intake, meter),
         fingerprint=intake.fingerprint,
         dim=intake.dim,
         schema=artefacts.REFERENCE_ROWS,
@@ -108,15 +116,16 @@ def build(
         seed=options.seed,
     )
     if index.column("identity").null_count == index.rows:
-        progress.note("no reference has an identity; for one sub-folder a person, pass --identity-from folder")
+        meter.note("no reference has an identity; for one sub-folder a person, pass --identity-from folder")
     _write_account(index, intake, specs)
+    taken = _write_costs(index, meter, intake, specs, sources or SourceOptions(), options, resume=resume)
     made.chmod(artefacts.PRIVATE)
     remove_folder(out)
     made.rename(out)  # whole: an index that was there before is there until now
     sync_folder(out.parent)
     counts = intake.counts()
     intake.done()
-    return BuildResult(out, index.rows, index.rows, counts)
+    return BuildResult(out, index.rows, index.rows, counts, taken)
 
 
 def add(
@@ -233,3 +242,29 @@ def _write_account(index: Index, intake: Intake, specs: Sequence[str], *, resume
     rejects = artefacts.stamped(artefacts.REJECTS, "rejects")
     artefacts.write_tables(folder / f"{number:04d}.rejects.parquet", rejects, intake.rejects())
     write_json(folder / f"{number:04d}.json", account)
+
+
+def _write_costs(
+    index: Index,
+    meter: Meter,
+    intake: Intake,
+    specs: Sequence[str],
+    sources: SourceOptions,
+    options: BuildOptions,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
+    """Write what the build took, beside what was predicted, into the index."""
+    machine = machine_here(meter)
+    predicted = faces_seconds(machine.profile, intake.description, specs, sources)
+    cost = index_cost(
+        machine.profile, index.rows, index.dim, dtype=options.dtype, coded=bool(index.manifest.codec), crops=options.with_crops
+    )  # fmt: skip
+    disk = None
+    if cost is not None:
+        predicted["index"] = lambda _: cost.seconds
+        disk = cost.disk_bytes, sum(path.stat().st_size for path in index.path.rglob("*") if path.is_file())
+    return write_costs(
+        index.path / COSTS_NAME, meter, job="index build", resumed=resume, machine=machine, predicted=predicted,
+        memory_bytes=None if cost is None else cost.memory_bytes + cost.mapped_bytes, disk_bytes=disk,
+    )  # fmt: skip

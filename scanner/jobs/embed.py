@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from indexes.atomic import write_json
 from scanner import artefacts
+from scanner.costs import embeddings_bytes
 from scanner.errors import UsageError
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.intake import take_in
+from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.predict import faces_seconds, writing_seconds
 from scanner.jobs.ready import is_embeddings
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
@@ -21,12 +25,13 @@ from scanner.sources.location import clean_uri
 
 @dataclass(frozen=True, slots=True)
 class EmbedResult:
-    """Where the embeddings are and what became of every entry."""
+    """Where the embeddings are and what became of every entry; `costs` as in the file, None where nothing was left to do."""
 
     path: Path
     fingerprint: str
     dim: int
     counts: Counts
+    costs: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
 def embed(
@@ -40,7 +45,7 @@ def embed(
     force: bool = False,
     progress: Progress | None = None,
 ) -> EmbedResult:
-    """Write `out` (one row a face), `out` with `.rejects.parquet` and `.json` (counts and recipe) for its suffix.
+    """Write `out` (one row a face), and with `.rejects.parquet`, `.json` (counts and recipe) and `.costs.json` for its suffix.
 
     Args:
         source: folders, archives or URLs of images.
@@ -60,9 +65,10 @@ def embed(
     if out.suffix != ".parquet":
         raise UsageError(f"{out} is no name for embeddings, which are read as *.parquet. Call it {out}.parquet.")
     rejects_path, account_path, work = out.with_suffix(".rejects.parquet"), out.with_suffix(".json"), work_beside(out)
+    costs_path = out.with_suffix(f".{COSTS_NAME}")
     for path in (out, rejects_path, account_path):
         check_target(path, work, kind="file", resume=resume, force=force)
-    sweep(out.parent, [out.name, rejects_path.name, account_path.name])
+    sweep(out.parent, [out.name, rejects_path.name, account_path.name, costs_path.name])
     if is_finished(out, work, resume=resume):
         file = artefacts.open_artefact(out, "embeddings").schema_arrow
         account = artefacts.read_json(account_path)
@@ -76,11 +82,14 @@ def embed(
             raise UsageError(
                 f"{spec} holds embeddings already. Pass it to scanner index build or scanner scan as it is."
             )
+    meter = Meter(progress or Silent())
+    machine = machine_here(meter)
     intake = take_in(
-        specs, work=work, sources=sources, faces=faces or FaceOptions(), progress=progress or Silent(),
+        specs, work=work, sources=sources, faces=faces or FaceOptions(), progress=meter,
         plan={"job": "embed"}, resume=resume, keep_crops=keep_crops,
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
+    meter.mark("writing", unit="faces", items=intake.counts().faces)
     schema = artefacts.embeddings_schema(intake.dim, crops=keep_crops)
     stamped = artefacts.stamped(schema, "embeddings", fingerprint=intake.fingerprint)
     rejects = artefacts.stamped(artefacts.REJECTS, "rejects")
@@ -89,5 +98,10 @@ def embed(
     account = {"sources": [clean_uri(s) for s in specs], "road": intake.description, "counts": asdict(counts)}
     write_json(account_path, account)
     artefacts.write_tables(out, stamped, intake.faces())
+    predicted = faces_seconds(machine.profile, intake.description, specs, sources) | writing_seconds(machine.profile)
+    taken = write_costs(
+        costs_path, meter, job="embed", resumed=resume, machine=machine, predicted=predicted,
+        disk_bytes=(embeddings_bytes(counts.faces, intake.dim, crops=keep_crops), out.stat().st_size),
+    )  # fmt: skip
     intake.done()
-    return EmbedResult(out, intake.fingerprint, intake.dim, counts)
+    return EmbedResult(out, intake.fingerprint, intake.dim, counts, taken)

@@ -38,11 +38,12 @@ class JoinParts:
         """Join every block that is not there yet."""
         artefacts.make_private_folder(self.folder)
         total = intake.counts().faces or None
-        progress.stage("search", total=total, unit="faces")
+        done = sum(int(artefacts.read_json(marker)["queries"]) for marker in self.folder.glob("*.json"))
+        progress.stage("search", total=total, unit="faces", done=done)
         for number, table in enumerate(blocks(intake)):
             if not self._marker(number).exists():
                 self._write(number, vectors_of(table), galleries, threshold)
-            progress.advance(table.num_rows)
+                progress.advance(table.num_rows)
 
     def read(self, number: int) -> pa.Table:
         """Return the hits of one block: query_row within the block, gallery, reference_id, score."""

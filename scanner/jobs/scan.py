@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,9 @@ from scanner.jobs.flags import Flags
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
 from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.join import JoinParts
+from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.predict import faces_seconds, join_cost
 from scanner.jobs.prepare import Prepared, bring_to_domain, prepare
 from scanner.jobs.results import write_results
 from scanner.jobs.scan_options import ScanOptions
@@ -31,10 +32,11 @@ from scanner.search import check_fingerprint
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """A finished run: its folder and what stands in its `run.json`."""
+    """A finished run: its folder, what stands in its `run.json`, and in `costs.json` unless nothing was left to do."""
 
     folder: Path
     summary: dict[str, Any] = field(repr=False)
+    costs: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def matches(self) -> pa.Table:
         """Return `matches.parquet` as a table of `artefacts.MATCHES`."""
@@ -69,30 +71,30 @@ def scan(
     Raises:
         ScannerError: see `scanner.errors`; before any long work wherever it can be known before.
     """
-    started = time.monotonic()
-    progress, faces, sources, out = progress or Silent(), faces or FaceOptions(), sources or SourceOptions(), Path(out)
+    faces, sources, out = faces or FaceOptions(), sources or SourceOptions(), Path(out)
+    meter = Meter(progress or Silent())
     specs = [queries] if isinstance(queries, str) else list(queries)
     paths = [Path(p) for p in ([against] if isinstance(against, str | Path) else against)]
     work = out / "unfinished"
     check_target(out, work, kind="run", resume=resume, force=force)
     if is_finished(out / "run.json", work, resume=resume):
         return ScanResult(out, finished_summary(out, specs, paths, options))
-    opened = prepare(specs, paths, options, faces, sources, progress)
+    opened = prepare(specs, paths, options, faces, sources, meter)
     intake = take_in(
-        specs, work=work / "faces", sources=sources, faces=opened.faces, progress=progress, resume=resume,
+        specs, work=work / "faces", sources=sources, faces=opened.faces, progress=meter, resume=resume,
         plan=opened.plan(with_crops=options.with_crops), keep_crops=options.with_crops, embedded_by=options.embedded_by,
         opened=opened.road, make_room=partial(_make_room, out, opened.policy, force=force),
     )  # fmt: skip
     for gallery in opened.galleries:
         check_fingerprint(gallery.index, intake.fingerprint, what="the queries' embedder")
     if options.null_match:
-        opened = bring_to_domain(opened, intake, specs, options, sources, out=out, progress=progress)
-    summary = _search(out, work, opened, intake, specs, options, sources, progress)
-    write_json(out / "timing.json", {"seconds": round(time.monotonic() - started, 3)})
+        opened = bring_to_domain(opened, intake, specs, options, sources, out=out, progress=meter)
+    summary = _search(out, work, opened, intake, specs, options, sources, meter)
+    taken = _write_costs(out, meter, opened, intake, specs, sources, resume=resume)
     write_json(out / "run.json", summary)  # the last of the data: a run folder with run.json is complete
     write_page(out)
     remove_folder(work)
-    return ScanResult(out, summary)
+    return ScanResult(out, summary, taken)
 
 
 def _search(
@@ -103,11 +105,12 @@ def _search(
     specs: Sequence[str],
     options: ScanOptions,
     sources: SourceOptions,
-    progress: Progress,
+    progress: Meter,
 ) -> dict[str, Any]:
     """Search, weigh, write the tables; return what stands in `run.json`."""
     joined = JoinParts(work / "join")
     joined.run(intake, scan.galleries, threshold=scan.threshold.value, progress=progress)
+    progress.mark("results", unit="faces", items=intake.counts().faces)
     copies = None
     if scan.copies is not None:
         copies = embed_for_copies(
@@ -126,6 +129,30 @@ def _search(
     summary = account_of(specs, intake, scan, options, results)
     summary["evidence"] = None if evidence is None else finish(out, evidence, scan.policy, intake.fingerprint)
     return summary
+
+
+def _write_costs(
+    out: Path,
+    meter: Meter,
+    scan: Prepared,
+    intake: Intake,
+    specs: Sequence[str],
+    sources: SourceOptions,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
+    """Write what the scan took, beside what was predicted."""
+    machine = machine_here(meter)
+    predicted = faces_seconds(machine.profile, intake.description, specs, sources)
+    memory = None
+    if machine.profile is not None:
+        profile = machine.profile
+        predicted["search"] = lambda queries: join_cost(profile, scan.galleries, queries).seconds
+        cost = join_cost(profile, scan.galleries, 1)
+        memory = cost.memory_bytes + cost.mapped_bytes
+    return write_costs(
+        out / COSTS_NAME, meter, job="scan", resumed=resume, machine=machine, predicted=predicted, memory_bytes=memory
+    )
 
 
 def _make_room(out: Path, policy: dict[str, Any], *, force: bool) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.images import encode_png
+from scanner.jobs.meter import COSTS_NAME
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
 from scanner.world.draw import face_pixels
 
@@ -88,12 +89,12 @@ def scores_of(queries: Sequence[tuple[int, int]], references: Sequence[tuple[int
     return left @ right.T
 
 
-def files_of(root: Path, *, but: Sequence[str] = ("timing.json", "lock")) -> dict[str, bytes]:
-    """Return every file below `root`, hidden ones too, by its relative name."""
+def files_of(root: Path, *, but: Sequence[str] = ("lock",)) -> dict[str, bytes]:
+    """Return every file below `root`, hidden ones too, by its relative name; but what a job took, which differs."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in _walk(root)
-        if path.is_file() and path.name not in but
+        if path.is_file() and path.name not in but and not path.name.endswith(COSTS_NAME)
     }
 
 

@@ -21,7 +21,7 @@ def fill(folder: Path, *names: str) -> Path:
     return folder
 
 
-RUN = ("run.json", "timing.json", "report.html", "queries.parquet", "matches.parquet", "rejects.parquet")
+RUN = ("run.json", "costs.json", "report.html", "queries.parquet", "matches.parquet", "rejects.parquet")
 INDEX = ("manifest.json", "segments/000000/rows.parquet", "lock", "intake/0001.json")
 DEMO = ("world/truth.json", "indexes/set-a/manifest.json", "run/run.json", "outcome.json")
 

@@ -225,7 +225,7 @@ def test_no_crop_is_written_unless_asked_for(people_index: Path, generated_folde
     scan_here(tmp_path, generated_folder, people_index)
 
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
-        "matches.parquet", "policy.json", "queries.parquet", "rejects.parquet", "report.html", "run.json", "timing.json",
+        "costs.json", "matches.parquet", "policy.json", "queries.parquet", "rejects.parquet", "report.html", "run.json",
     ]  # fmt: skip
     assert b"data:image" not in (tmp_path / "run" / "report.html").read_bytes()
 

@@ -62,7 +62,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "timing.json"
+        if path.is_file() and path.name != "costs.json"
     }
 
 
