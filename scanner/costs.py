@@ -17,11 +17,13 @@ QUERIES_PER_PASS = 4096
 CODE_SHARE = 0.625
 """Components that a compressed row keeps, a byte each: 160 of 256 on face embeddings; the spectrum of other data differs."""
 
-_BASE_BYTES = 420 << 20
-"""A process with numpy, pyarrow, onnxruntime and two small networks loaded."""
+_BASE_BYTES = 230 << 20
+"""A process with numpy, pyarrow and the search loaded; measured by `benchmarks/bench_cost.py`."""
+_NETWORKS_BYTES = 200 << 20
+"""onnxruntime with a small detector and a small recogniser, a call for each of two cores; large ones take more."""
 _SEEN_BYTES = 120
 """An item's id in the set that finds duplicates: 49 bytes of object, 16 of slot, and the set's free slots."""
-_FACE_ROW_BYTES = 150
+_FACE_ROW_BYTES = 100
 """Box, quality, ids and uri of a face in an embeddings file, compressed."""
 _REFERENCE_ROW_BYTES = 100
 """The same in an index's `rows.parquet`."""
@@ -141,11 +143,14 @@ def embedding_memory_bytes(images: int, *, cores: int, megapixels: float) -> int
     """
     waiting = (4 * cores + 16) * megapixels * 1e6 * _DECODED_BYTES
     crops = 2 * 256 * 112 * 112 * 3
-    return int(_BASE_BYTES + waiting + crops + images * _SEEN_BYTES)
+    return int(_BASE_BYTES + _NETWORKS_BYTES + waiting + crops + images * _SEEN_BYTES)
 
 
 def embeddings_bytes(faces: int, dim: int, *, crops: bool = False) -> int:
-    """Return the size of an embeddings file: float32 components do not compress; the other columns were measured."""
+    """Return the size of an embeddings file: float32 components do not compress; the other columns were measured.
+
+    Good from some thousand faces on; Parquet's dictionaries make smaller files up to half larger.
+    """
     return faces * (4 * dim + _FACE_ROW_BYTES + (_CROP_PNG_BYTES if crops else 0))
 
 
@@ -277,13 +282,21 @@ def _join_s(
 
 
 def spread_join(
-    machine: Machine, machines: int, queries: int, rows: int, dim: int, *, network_gb_s: float, hits: int = 0
+    machine: Machine,
+    machines: int,
+    queries: int,
+    rows: int,
+    dim: int,
+    *,
+    network_gb_s: float,
+    hits: int = 0,
+    queries_per_pass: int = QUERIES_PER_PASS,
 ) -> Cost:
     """Return the cost of an exact join whose references lie evenly on several machines, the cost of one of them.
 
     The queries go to every machine and the hits (20 bytes each) come back over one network link of `network_gb_s`.
     """
-    share = exact_join(machine, queries, ceil(rows / machines), dim)
+    share = exact_join(machine, queries, ceil(rows / machines), dim, queries_per_pass=queries_per_pass)
     network_s = (machines * queries * dim * 4.0 + hits * 20.0) / network_gb_s * 1e-9
     return replace(share, seconds=share.seconds + network_s)
 

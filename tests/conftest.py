@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
+@pytest.fixture(autouse=True)
+def _no_profile_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `scanner doctor --bench` wrote on this machine is none of a test's business."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "no-cache"))
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The folder of real models and photos."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from scanner.costs import CANVAS_MIN_PX
@@ -28,6 +30,8 @@ def measure_networks(options: FaceOptions, *, progress: Progress) -> list[Networ
     """
     rates = _measure(open_road(DRAWN))
     named = options.embedder is not None
+    if named and options.detector is None and str(options.embedder).startswith(("onnx:", "drawn")):
+        options = replace(options, faces="aligned")  # it brings no detector
     try:
         opened = open_road(options)
     except ScannerError as error:

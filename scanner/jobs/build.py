@@ -20,7 +20,7 @@ from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index
 from scanner.jobs.parts import vectors_of
-from scanner.jobs.predict import faces_seconds, index_cost
+from scanner.jobs.predict import faces_memory_bytes, faces_seconds, index_cost
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
 from scanner.search import check_fingerprint
@@ -256,15 +256,16 @@ def _write_costs(
 ) -> dict[str, Any]:
     """Write what the build took, beside what was predicted, into the index."""
     machine = machine_here(meter)
-    predicted = faces_seconds(machine.profile, intake.description, specs, sources)
+    predicted, size = faces_seconds(machine.profile, intake.description, specs, sources)
     cost = index_cost(
         machine.profile, index.rows, index.dim, dtype=options.dtype, coded=bool(index.manifest.codec), crops=options.with_crops
     )  # fmt: skip
-    disk = None
+    disk = memory = None
     if cost is not None:
+        memory = max(cost.memory_bytes + cost.mapped_bytes, faces_memory_bytes(size, intake.counts().entries) or 0)
         predicted["index"] = lambda _: cost.seconds
         disk = cost.disk_bytes, sum(path.stat().st_size for path in index.path.rglob("*") if path.is_file())
     return write_costs(
         index.path / COSTS_NAME, meter, job="index build", resumed=resume, machine=machine, predicted=predicted,
-        memory_bytes=None if cost is None else cost.memory_bytes + cost.mapped_bytes, disk_bytes=disk,
+        memory_bytes=memory, disk_bytes=disk,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from scanner.jobs.folders import check_same_sources, check_target, is_finished, 
 from scanner.jobs.intake import take_in
 from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
-from scanner.jobs.predict import faces_seconds, writing_seconds
+from scanner.jobs.predict import faces_memory_bytes, faces_seconds, writing_seconds
 from scanner.jobs.ready import is_embeddings
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
@@ -66,7 +66,7 @@ def embed(
         raise UsageError(f"{out} is no name for embeddings, which are read as *.parquet. Call it {out}.parquet.")
     rejects_path, account_path, work = out.with_suffix(".rejects.parquet"), out.with_suffix(".json"), work_beside(out)
     costs_path = out.with_suffix(f".{COSTS_NAME}")
-    for path in (out, rejects_path, account_path):
+    for path in (out, rejects_path, account_path, costs_path):
         check_target(path, work, kind="file", resume=resume, force=force)
     sweep(out.parent, [out.name, rejects_path.name, account_path.name, costs_path.name])
     if is_finished(out, work, resume=resume):
@@ -98,9 +98,10 @@ def embed(
     account = {"sources": [clean_uri(s) for s in specs], "road": intake.description, "counts": asdict(counts)}
     write_json(account_path, account)
     artefacts.write_tables(out, stamped, intake.faces())
-    predicted = faces_seconds(machine.profile, intake.description, specs, sources) | writing_seconds(machine.profile)
+    predicted, size = faces_seconds(machine.profile, intake.description, specs, sources)
     taken = write_costs(
-        costs_path, meter, job="embed", resumed=resume, machine=machine, predicted=predicted,
+        costs_path, meter, job="embed", resumed=resume, machine=machine,
+        predicted=predicted | writing_seconds(machine.profile), memory_bytes=faces_memory_bytes(size, counts.entries),
         disk_bytes=(embeddings_bytes(counts.faces, intake.dim, crops=keep_crops), out.stat().st_size),
     )  # fmt: skip
     intake.done()

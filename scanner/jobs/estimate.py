@@ -20,7 +20,7 @@ from scanner import costs
 from scanner.costs import bytes_words, time_words
 from scanner.jobs.build import BuildOptions
 from scanner.jobs.options import FaceOptions, SourceOptions, cores, like_index, open_road
-from scanner.jobs.predict import faces_seconds, index_cost, join_cost, picture_size
+from scanner.jobs.predict import faces_seconds, images_of, index_cost, join_cost, picture_size
 from scanner.jobs.profile import KnownMachine, known_machine
 from scanner.jobs.ready import is_embeddings
 from scanner.jobs.scan_options import ScanOptions
@@ -66,11 +66,13 @@ class Estimate:
 
     `memory_bytes` is the process's own at its peak, `mapped_bytes` files that come on top while there is room; `disk_bytes`
     is what stays, `work_bytes` what lies there besides while the job runs.  Sizes are None where the number of images is
-    not known.  `engines` and `references` are a scan's.
+    not known.  Where `counted` is False, that number is a guess from the first pictures.  `engines` and `references` are
+    a scan's.
     """
 
     job: str
     images: int | None
+    counted: bool
     stages: tuple[StageEstimate, ...]
     memory_bytes: int
     mapped_bytes: int
@@ -89,6 +91,10 @@ class Estimate:
     def sentence(self) -> str:
         """Return the estimate for people."""
         lines = [stage.sentence() for stage in self.stages]
+        if not self.counted:
+            lines.insert(
+                0, "the number of images is a guess from the size of the first ones: the archive does not say it"
+            )
         if self.references is not None:
             lines.append(f"{self.references} references ({', '.join(self.engines)})")
         mapped = f", and {bytes_words(self.mapped_bytes)} of files while there is room" if self.mapped_bytes else ""
@@ -120,6 +126,7 @@ def estimate_embed(
     return Estimate(
         job="embed",
         images=seen.images,
+        counted=seen.counted,
         stages=(*seen.stages, _worked_out("writing", seen.images, each_s)),
         memory_bytes=seen.memory_bytes,
         mapped_bytes=0,
@@ -152,6 +159,7 @@ def estimate_build(
     return Estimate(
         job="index build",
         images=seen.images,
+        counted=seen.counted,
         stages=(*seen.stages, _worked_out("index", seen.images, None if cost is None else cost.seconds / max(rows, 1))),
         memory_bytes=max(seen.memory_bytes, costs.build_memory_bytes(dim, coded=coded)),
         mapped_bytes=rows * dim * value_bytes if coded else 0,
@@ -187,6 +195,7 @@ def estimate(
     return Estimate(
         job="scan",
         images=seen.images,
+        counted=seen.counted,
         stages=(*seen.stages, search),
         memory_bytes=max(seen.memory_bytes, costs.join_memory_bytes(rows, cores=cores())),
         mapped_bytes=rows * manifest.dim * np.dtype(manifest.dtype).itemsize,
@@ -210,6 +219,7 @@ class _Seen:
     """What was seen of the sources; `stages` is empty for ready embeddings."""
 
     images: int | None
+    counted: bool
     dim: int
     stages: tuple[StageEstimate, ...]
     memory_bytes: int
@@ -223,6 +233,7 @@ def _look(
         ready = [open_embeddings(spec) for spec in specs]
         return _Seen(
             sum(one.count() for one in ready),
+            True,
             ready[0].dim,
             (),
             costs.embedding_memory_bytes(0, cores=0, megapixels=0.0),
@@ -231,18 +242,18 @@ def _look(
     for note in opened.notes:
         progress.note(note)
     source = sources.open(list(specs))
-    images = source.count()
+    size = picture_size(source)
+    images, counted = images_of(source, size)
     if machine.foreign:
-        predicted = faces_seconds(machine.profile, opened.description, specs, sources).get("faces")
+        predicted = faces_seconds(machine.profile, opened.description, specs, sources)[0].get("faces")
         stage = _worked_out("faces", images, None if predicted is None else predicted(1), unit="images")
     else:
         progress.stage("sample", total=SAMPLE_ITEMS, unit="images")
         stage = StageEstimate("faces", "images", images, speed_of(source, opened.road), _MEASURED)
-    size = picture_size(source)
     memory = costs.embedding_memory_bytes(
         images or 0, cores=opened.road.workers, megapixels=0.0 if size is None else size.megapixels
     )
-    return _Seen(images, opened.road.embedder.dim, (stage,), memory)
+    return _Seen(images, counted, opened.road.embedder.dim, (stage,), memory)
 
 
 def _worked_out(name: str, items: int | None, each_s: float | None, *, unit: str = "faces") -> StageEstimate:

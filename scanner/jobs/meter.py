@@ -26,13 +26,18 @@ SET_UP = "set-up"
 
 @dataclass(slots=True)
 class Stage:
-    """One stage of this session: `items` of `unit` in `seconds`; `before` were done in an earlier one."""
+    """One stage of this session: `items` of `unit` in `seconds`; `before` were done in an earlier one.
+
+    `cpu_s` is the processor's time of all threads: far less than seconds times cores says that the machine was busy with
+    other work, or waited for a disk.
+    """
 
     name: str
     unit: str
     items: int = 0
     before: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     peak_rss_bytes: int = 0
 
 
@@ -46,7 +51,7 @@ class Meter:
         self._progress = progress
         self._stages: dict[str, Stage] = {SET_UP: Stage(SET_UP, "")}
         self._now = self._stages[SET_UP]
-        self._since = time.monotonic()
+        self._since, self._cpu_since = time.monotonic(), time.process_time()
 
     def stage(self, name: str, *, total: int | None, unit: str, done: int = 0) -> None:
         """See `Progress.stage`."""
@@ -75,10 +80,11 @@ class Meter:
         return list(self._stages.values())
 
     def _close(self) -> None:
-        now = time.monotonic()
+        now, cpu_now = time.monotonic(), time.process_time()
         self._now.seconds += now - self._since
+        self._now.cpu_s += cpu_now - self._cpu_since
         self._now.peak_rss_bytes = peak_rss_bytes()
-        self._since = now
+        self._since, self._cpu_since = now, cpu_now
 
 
 def machine_here(progress: Progress) -> KnownMachine:
@@ -141,13 +147,22 @@ def costs_sentence(document: Mapping[str, Any]) -> str:
     took = f"took {time_words(document['actual_s'])}" + (" (last session only)" if document["resumed"] else "")
     if document["predicted_s"] is None:
         return f"{took}; no prediction: {document['machine_note']}"
-    names = " and ".join(stage["name"] for stage in document["stages"] if stage["predicted_s"] is not None)
-    part = time_words(document["predicted_stages_took_s"])
-    return f"{took}; {names}: predicted {time_words(document['predicted_s'])}, took {part}"
+    foretold = [stage for stage in document["stages"] if stage["predicted_s"] is not None]
+    names, took_s = " and ".join(stage["name"] for stage in foretold), document["predicted_stages_took_s"]
+    share = sum(stage["cpu_s"] for stage in foretold) / max(took_s * document["rates"]["cores"], 1e-9)
+    return (
+        f"{took}; {names}: predicted {time_words(document['predicted_s'])} of an idle machine, took {time_words(took_s)} with "
+        f"{min(share, 1.0):.0%} of this one"
+    )
 
 
 def peak_rss_bytes() -> int:
     """Return the most memory that this process has held so far, pages of mapped files included."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says on Linux may be the parent's
+        for line in status.read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
 
@@ -161,6 +176,7 @@ def _account(stage: Stage, predicted: Callable[[int], float] | None) -> dict[str
         "items_before": stage.before,
         "predicted_s": None if seconds is None else round(seconds, 3),
         "actual_s": round(stage.seconds, 3),
+        "cpu_s": round(stage.cpu_s, 3),
         "items_per_s": round(stage.items / stage.seconds, 3) if stage.items and stage.seconds else None,
         "peak_rss_bytes": stage.peak_rss_bytes,
     }

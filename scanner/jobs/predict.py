@@ -16,13 +16,16 @@ from scanner import costs
 from scanner.costs import Cost, Networks
 from scanner.errors import ScannerError
 from scanner.images import decode_item
-from scanner.jobs.options import SourceOptions
+from scanner.jobs.options import SourceOptions, cores
 from scanner.jobs.profile import Profile
 from scanner.records import Item, Reject
 from scanner.search import Gallery
 from scanner.sources import Source
 
-LOOKED_AT = 8
+LOOKED_AT = 16
+_TAR_BLOCK_BYTES = 512
+_TAR_FILE_BYTES = _TAR_BLOCK_BYTES + _TAR_BLOCK_BYTES // 2
+"""A file's header, and what fills up its last block on average."""
 GENERATED = "generated:"
 """A generator has no first pictures that cost nothing to look at."""
 
@@ -32,23 +35,38 @@ Seconds = Callable[[int], float]
 
 @dataclass(frozen=True, slots=True)
 class PictureSize:
-    """A usual picture of a source: mean 10^6 pixels, and mean longer side."""
+    """A usual picture of a source: mean 10^6 pixels, mean longer side, and bytes in an archive with its label."""
 
     megapixels: float
     side_px: float
+    stored_bytes: float
 
 
 def picture_size(source: Source) -> PictureSize | None:
     """Decode the first `LOOKED_AT` pictures of a source for their size; None where none of them can be decoded."""
-    shapes = []
+    shapes, stored = [], []
     for entry in islice(source.entries(), LOOKED_AT):
         picture = decode_item(entry) if isinstance(entry, Item) else entry
-        if not isinstance(picture, Reject):
+        if isinstance(entry, Item) and not isinstance(picture, Reject):
             shapes.append(picture.pixels_rgb_u8.shape[:2])
+            labelled = entry.identity is not None
+            stored.append(len(entry.data) + _TAR_FILE_BYTES + labelled * (_TAR_FILE_BYTES + _TAR_BLOCK_BYTES // 2))
     if not shapes:
         return None
     sides = np.array(shapes, np.float64)
-    return PictureSize(float(sides.prod(1).mean() * 1e-6), float(sides.max(1).mean()))
+    return PictureSize(float(sides.prod(1).mean() * 1e-6), float(sides.max(1).mean()), float(np.mean(stored)))
+
+
+def images_of(source: Source, size: PictureSize | None) -> tuple[int | None, bool]:
+    """Return how many images a source has, and whether that was counted.
+
+    A tar does not know: its bytes over those of its first pictures are a guess.  None where there is nothing to go by.
+    """
+    images = source.count()
+    held = 0 if size is None else int(source.describe().get("bytes", 0))
+    if images is not None or size is None or not held:
+        return images, True
+    return max(1, round(held / size.stored_bytes)), False
 
 
 def detector_of(road: Mapping[str, Any]) -> str | None:
@@ -68,8 +86,8 @@ def networks_of(profile: Profile, road: Mapping[str, Any]) -> Networks | None:
 
 def faces_seconds(
     profile: Profile | None, road: Mapping[str, Any], specs: Sequence[str], sources: SourceOptions
-) -> dict[str, Seconds]:
-    """Return the stage "faces" of images that walk a road.
+) -> tuple[dict[str, Seconds], PictureSize | None]:
+    """Return the stage "faces" of images that walk a road, and the size of its pictures if it was looked at.
 
     Args:
         profile: the machine's; None predicts nothing.
@@ -79,16 +97,21 @@ def faces_seconds(
     """
     networks = None if profile is None else networks_of(profile, road)
     if profile is None or networks is None or any(spec.startswith(GENERATED) for spec in specs):
-        return {}
+        return {}, None
     try:
         size = picture_size(sources.open(specs))
     except (ScannerError, OSError):
-        return {}  # it could be read a moment ago; a prediction is no reason to fail
+        return {}, None  # it could be read a moment ago; a prediction is no reason to fail
     if size is None:
-        return {}
+        return {}, None
     machine = profile.rates()
     each_ms = costs.image_ms(machine, networks, megapixels=size.megapixels, side_px=size.side_px)
-    return {"faces": lambda images: images * each_ms * 1e-3 / machine.cores}
+    return {"faces": lambda images: images * each_ms * 1e-3 / machine.cores}, size
+
+
+def faces_memory_bytes(size: PictureSize | None, images: int) -> int | None:
+    """Return the peak memory of embedding `images` pictures of this size on this machine; None where it is not known."""
+    return None if size is None else costs.embedding_memory_bytes(images, cores=cores(), megapixels=size.megapixels)
 
 
 def join_cost(profile: Profile, galleries: Sequence[Gallery], queries: int) -> Cost:

@@ -21,7 +21,7 @@ from scanner.jobs.intake import Intake, take_in
 from scanner.jobs.join import JoinParts
 from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
-from scanner.jobs.predict import faces_seconds, join_cost
+from scanner.jobs.predict import faces_memory_bytes, faces_seconds, join_cost
 from scanner.jobs.prepare import Prepared, bring_to_domain, prepare
 from scanner.jobs.results import write_results
 from scanner.jobs.scan_options import ScanOptions
@@ -143,13 +143,13 @@ def _write_costs(
 ) -> dict[str, Any]:
     """Write what the scan took, beside what was predicted."""
     machine = machine_here(meter)
-    predicted = faces_seconds(machine.profile, intake.description, specs, sources)
+    predicted, size = faces_seconds(machine.profile, intake.description, specs, sources)
     memory = None
     if machine.profile is not None:
         profile = machine.profile
         predicted["search"] = lambda queries: join_cost(profile, scan.galleries, queries).seconds
         cost = join_cost(profile, scan.galleries, 1)
-        memory = cost.memory_bytes + cost.mapped_bytes
+        memory = max(cost.memory_bytes + cost.mapped_bytes, faces_memory_bytes(size, intake.counts().entries) or 0)
     return write_costs(
         out / COSTS_NAME, meter, job="scan", resumed=resume, machine=machine, predicted=predicted, memory_bytes=memory
     )

@@ -40,8 +40,9 @@ def test_embed_answers_with_its_counts(run: Callable[..., Any], people: Path, tm
     lines = ran.err.splitlines()
     assert lines[0].startswith("faces: 16/16 images, ")
     assert lines[1:] == [
-        "16 entries: 16 with 16 faces, 0 duplicates, 0 rejected", f"{out}: 16 embeddings of 128 numbers",
+        "16 entries: 16 with 16 faces, 0 duplicates, 0 rejected", f"{out}: 16 embeddings of 128 numbers", lines[-1],
     ]  # fmt: skip
+    assert lines[-1].startswith("took ")
     assert artefacts.read_table(out, "embeddings")["identity"].to_pylist() == [name(n) for n, _ in REFERENCES]
 
 
@@ -114,7 +115,7 @@ def test_scan_answers_with_what_all_pairs_give(
         "same_bytes": 0, "near_copies": 0, "verdict": None, "matched_identities": people_found, "comparisons": 64, "false_matches_expected": None,
         "counts": {"entries": 4, "items": 4, "faces": 4, **NO_REASONS},
     }  # fmt: skip
-    assert ran.err.splitlines()[-3:] == [
+    assert ran.err.splitlines()[-4:-1] == [
         "4 entries: 4 with 4 faces, 0 duplicates, 0 rejected",
         f"{matches} matches of 2 faces among 4, how many by chance is not known (--threshold was given by hand; "
         "--fmr says it)",
@@ -169,13 +170,49 @@ def test_a_dry_run_measures_and_writes_nothing(
     ran = run(*words)
 
     cost = answer_of(ran)
+    faces, search = cost["stages"]
     assert ran.code == 0
-    assert (cost["images"], cost["references"], cost["engines"], cost["memory_bytes"]) == (4, 16, ["exact"], 4 << 30)
-    assert cost["images_per_s"] > 0
-    assert cost["faces_s"] == pytest.approx(4 / cost["images_per_s"])
-    assert "4 images at " in ran.err
-    assert "16 references at " in ran.err
+    assert (cost["job"], cost["images"], cost["references"], cost["engines"]) == ("scan", 4, 16, ["exact"])
+    assert faces["seconds"] == pytest.approx(4 / faces["items_per_s"])
+    assert cost["seconds"] == pytest.approx(faces["seconds"] + search["seconds"])
+    assert "faces: 4 images at " in ran.err
+    assert "16 references (exact)\nmemory at most " in ran.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("embed", "{photos}", "{out}/f.parquet"), ("index", "build", "{out}/i.idx", "{photos}")]
+)
+def test_embed_and_build_say_what_they_would_take_and_write_nothing(
+    words: tuple[str, ...], run: Callable[..., Any], people: Path, tmp_path: Path
+) -> None:
+    given = [word.format(photos=people, out=tmp_path) for word in words]
+
+    ran = run(*given, *ALIGNED, "--dry-run")
+
+    cost = answer_of(ran)
+    assert ran.code == 0
+    assert (cost["images"], cost["stages"][0]["name"], cost["stages"][0]["items"]) == (16, "faces", 16)
+    assert cost["memory_bytes"] > 0
+    assert cost["disk_bytes"] > 0
+    assert "in all not known; this machine has not been measured" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_without_a_dry_run_is_refused(run: Callable[..., Any], people: Path, tmp_path: Path) -> None:
+    ran = run("embed", people, tmp_path / "f.parquet", "--profile", tmp_path / "machine.json")
+
+    assert ran.code == 2
+    assert ran.err == "error: --profile says for which machine --dry-run predicts: pass both.\n"
+
+
+def test_a_job_ends_with_what_it_took(run: Callable[..., Any], people: Path, tmp_path: Path) -> None:
+    ran = run("embed", people, tmp_path / "f.parquet", *ALIGNED)
+
+    assert (
+        "no prediction: this machine has not been measured; `scanner doctor --bench` does it in 20 seconds\n" in ran.err
+    )
+    assert (tmp_path / "f.costs.json").exists()
 
 
 def test_calibrate_prints_a_row_a_rate(run: Callable[..., Any], index: Path) -> None:
@@ -234,6 +271,36 @@ def test_doctor_says_what_there_is(run: Callable[..., Any]) -> None:
     assert facts["drawn_embedder"] is True
     assert facts["versions"]["python"].startswith("3.")
     assert f"cores              {facts['cores']}" in ran.err
+
+
+def test_doctor_measures_this_machine_and_dry_runs_predict_from_it(
+    run: Callable[..., Any], people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"BUDGET_S": 0.0, "_FILE_BYTES": 16 << 20, "_BUILD_ROWS": (64, 640), "_CODED_ROWS": 256, "_ITEMS": 4}
+    for constant, value in small.items():
+        monkeypatch.setattr(f"scanner.jobs.bench_machine.{constant}", value)
+
+    ran = run("doctor", "--bench", "--embedder", "drawn", "--out", tmp_path / "machine.json", "--folder", tmp_path)
+    told = run("embed", people, tmp_path / "f.parquet", *ALIGNED, "--dry-run", "--profile", tmp_path / "machine.json")
+
+    measured, cost = answer_of(ran), answer_of(told)
+    assert (ran.code, told.code) == (0, 0)
+    assert measured["profile"] == str(tmp_path / "machine.json")
+    assert measured["machine"]["cores"] >= 1
+    assert [one["embedder"] for one in measured["networks"]] == ["drawn"]
+    assert "float32 matrix product, all cores, GFLOP/s" in ran.err
+    assert cost["seconds"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["machine.json"]
+
+
+def test_doctor_refuses_a_name_before_it_measures(run: Callable[..., Any], tmp_path: Path) -> None:
+    ran = run("doctor", "--bench", "--out", tmp_path / "machine.toml")
+
+    assert ran.code == 2
+    assert ran.err == (
+        f"error: {tmp_path}/machine.toml is no name for a machine's profile, which is read as JSON. "
+        f"Call it {tmp_path}/machine.toml.json.\n"
+    )
 
 
 @pytest.mark.parametrize("memory", ["lots", "4 PB", "-1G", ""])

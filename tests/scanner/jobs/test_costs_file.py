@@ -1,0 +1,187 @@
+"""Jobs write what they took beside what was predicted, and nothing else of them changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_people import BY_FOLDER, FACES, files_of, opened
+from machine_profile import profile_of
+
+from scanner import costs
+from scanner.jobs import join
+from scanner.jobs.build import BuildOptions, build
+from scanner.jobs.embed import embed
+from scanner.jobs.meter import COSTS_NAME, Meter, costs_sentence, peak_rss_bytes
+from scanner.jobs.profile import default_path, write_profile
+from scanner.jobs.scan import scan
+from scanner.jobs.scan_options import ScanOptions
+from scanner.progress import Silent
+
+OPTIONS = ScanOptions(threshold=0.5)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This machine has a profile."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_profile(default_path(), profile_of(opened().fingerprint))
+
+
+def stages_of(document: dict[str, Any]) -> dict[str, tuple[int, float | None]]:
+    return {stage["name"]: (stage["items"], stage["predicted_s"]) for stage in document["stages"]}
+
+
+def test_a_scan_says_what_was_predicted_and_what_it_took(
+    measured: None, people_index: Path, generated_folder: Path, tmp_path: Path
+) -> None:
+    result = scan(str(generated_folder), against=people_index, out=tmp_path / "run", options=OPTIONS, faces=FACES)
+
+    document = json.loads((tmp_path / "run" / COSTS_NAME).read_text())
+    machine, networks = profile_of().rates(), profile_of().networks_of("a" * 16, None)
+    assert networks is not None
+    each_ms = costs.image_ms(machine, networks, megapixels=112 * 112e-6, side_px=112)
+    search = costs.exact_join(machine, 10, 20, opened().road.embedder.dim)
+    assert document == result.costs
+    assert stages_of(document) == {
+        "set-up": (0, None),
+        "faces": (10, pytest.approx(10 * each_ms * 1e-3 / machine.cores, abs=1e-3)),
+        "search": (10, pytest.approx(search.seconds, abs=1e-3)),
+        "results": (10, None),
+    }
+    assert (document["job"], document["resumed"], document["covers"]) == ("scan", False, "the whole job")
+    assert document["actual_s"] == pytest.approx(sum(stage["actual_s"] for stage in document["stages"]))
+    assert 0 < document["peak_rss_bytes"] <= peak_rss_bytes()
+    assert costs_sentence(document).startswith(
+        f"took {costs.time_words(document['actual_s'])}; faces and search: predicted "
+    )
+
+
+def test_a_build_and_an_embedding_do_so_too(measured: None, people_folder: Path, tmp_path: Path) -> None:
+    built = build(tmp_path / "idx", str(people_folder), faces=FACES, sources=BY_FOLDER)
+    embedded = embed(str(people_folder), tmp_path / "faces.parquet", faces=FACES, sources=BY_FOLDER)
+
+    index = json.loads((tmp_path / "idx" / COSTS_NAME).read_text())
+    file = json.loads((tmp_path / f"faces.{COSTS_NAME}").read_text())
+    assert (built.costs, embedded.costs) == (index, file)
+    for document, last in ((index, "index"), (file, "writing")):
+        stages = stages_of(document)
+        assert [(name, items) for name, (items, _) in stages.items()] == [("set-up", 0), ("faces", 20), (last, 20)]
+        assert stages["faces"][1] is not None
+        assert stages[last][1] is not None
+    parts = (path for path in (tmp_path / "idx").rglob("*") if path.is_file() and path.name not in (COSTS_NAME, "lock"))
+    assert index["disk_bytes"] == sum(path.stat().st_size for path in parts)
+    assert file["disk_bytes"] == (tmp_path / "faces.parquet").stat().st_size
+
+
+def test_without_a_profile_nothing_is_predicted_and_the_reason_is_said(people_folder: Path, tmp_path: Path) -> None:
+    built = build(tmp_path / "idx", str(people_folder), faces=FACES, sources=BY_FOLDER)
+
+    assert built.costs is not None
+    assert (built.costs["predicted_s"], built.costs["rates"]) == (None, None)
+    assert costs_sentence(built.costs) == (
+        f"took {costs.time_words(built.costs['actual_s'])}; no prediction: this machine has not been measured; "
+        "`scanner doctor --bench` does it in 20 seconds"
+    )
+
+
+def test_a_broken_profile_stops_no_job(measured: None, people_folder: Path, tmp_path: Path) -> None:
+    default_path().write_text("{}")
+    heard = Heard()
+
+    built = build(tmp_path / "idx", str(people_folder), faces=FACES, sources=BY_FOLDER, progress=heard)
+
+    assert built.rows == 20
+    assert built.costs is not None
+    assert built.costs["machine_note"] == "the machine's profile is broken"
+    assert len(heard.notes) == 1
+    assert heard.notes[0].startswith(f"{default_path()} has 3 problems:")
+
+
+def test_whether_the_machine_was_measured_changes_no_other_byte(
+    people_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    build(tmp_path / "before", str(people_folder), faces=FACES, sources=BY_FOLDER)
+    request.getfixturevalue("measured")
+    build(tmp_path / "after", str(people_folder), faces=FACES, sources=BY_FOLDER)
+
+    assert (tmp_path / "before" / COSTS_NAME).read_bytes() != (tmp_path / "after" / COSTS_NAME).read_bytes()
+    assert files_of(tmp_path / "before") == files_of(tmp_path / "after")
+    assert COSTS_NAME not in files_of(tmp_path / "after")
+
+
+def test_a_resumed_scan_counts_its_last_session_only(
+    people_index: Path, generated_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join, "BLOCK_ROWS", 4)
+    whole = join.JoinParts._write
+
+    def die_at_the_third(self: Any, number: int, *rest: Any) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+        whole(self, number, *rest)
+
+    monkeypatch.setattr(join.JoinParts, "_write", die_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        scan(str(generated_folder), against=people_index, out=tmp_path / "run", options=OPTIONS, faces=FACES)
+    monkeypatch.setattr(join.JoinParts, "_write", whole)
+
+    result = scan(
+        str(generated_folder), against=people_index, out=tmp_path / "run", options=OPTIONS, faces=FACES, resume=True
+    )
+
+    assert result.costs is not None
+    assert (result.costs["resumed"], result.costs["covers"]) == (True, "the last session only")
+    done = {stage["name"]: (stage["items"], stage["items_before"]) for stage in result.costs["stages"]}
+    assert (done["faces"], done["search"]) == ((0, 10), (2, 8))
+    assert "(last session only)" in costs_sentence(result.costs)
+
+
+def test_a_finished_job_that_is_resumed_took_nothing(people_folder: Path, tmp_path: Path) -> None:
+    build(tmp_path / "idx", str(people_folder), faces=FACES, sources=BY_FOLDER)
+    before = (tmp_path / "idx" / COSTS_NAME).read_bytes()
+
+    again = build(tmp_path / "idx", str(people_folder), faces=FACES, sources=BY_FOLDER, resume=True)
+
+    assert again.costs is None
+    assert (tmp_path / "idx" / COSTS_NAME).read_bytes() == before
+
+
+def test_ready_embeddings_have_no_stage_of_faces(measured: None, tmp_path: Path) -> None:
+    vectors = np.eye(8, dtype=np.float32)
+    np.save(tmp_path / "ready.npy", vectors)
+
+    built = build(tmp_path / "idx", str(tmp_path / "ready.npy"), options=BuildOptions(embedded_by="mine"))
+
+    assert built.costs is not None
+    assert list(stages_of(built.costs)) == ["set-up", "index"]
+
+
+def test_stages_of_one_name_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 100, 10))
+    monkeypatch.setattr("scanner.jobs.meter.time.monotonic", lambda: float(next(clock)))
+    meter = Meter(Silent())
+
+    meter.stage("faces", total=None, unit="images", done=3)
+    meter.advance(5)
+    meter.stage("search", total=7, unit="faces")
+    meter.advance(7)
+    meter.stage("faces", total=None, unit="images")
+    meter.advance(2)
+    stages = meter.stages()
+
+    found = [(stage.name, stage.items, stage.before, stage.seconds) for stage in stages]
+    assert found == [("set-up", 0, 0, 10.0), ("faces", 7, 3, 20.0), ("search", 7, 0, 10.0)]
+
+
+class Heard(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
