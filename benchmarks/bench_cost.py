@@ -31,12 +31,13 @@ from machine import describe_machine
 
 from indexes import VectorBatch, build_index, open_index
 from scanner import artefacts, costs
-from scanner.costs import Machine, bytes_words, time_words
+from scanner.costs import Machine
 from scanner.jobs.bench_machine import measure_machine
 from scanner.jobs.bench_networks import measure_networks
 from scanner.jobs.meter import peak_rss_bytes
 from scanner.jobs.options import FaceOptions
 from scanner.progress import Silent
+from scanner.quantities import bytes_words, time_words
 
 DIM = 256
 TABLE_QUERIES = 10**6

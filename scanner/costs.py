@@ -33,9 +33,8 @@ _ID_BYTES = 8
 _TILE_BYTES = (1000 * 4096 + 3 * 4096 * 256) * 4
 """Products of one tile and the tiles waiting, for each core; see `indexes.exact.tile_shape`."""
 _DECODED_BYTES = 3 * 4
-"""A decoded pixel, and the copies that alignment and the network's input make of it."""
+"""A decoded pixel and its copies."""
 _TRAIN_ROWS = 16_384
-_PRODUCT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,9 +239,7 @@ def exact_join(
     disk once, else once in each pass of `queries_per_pass`.
     """
     product_s = 2.0 * queries * rows * dim / machine.product_gflop_s * 1e-9
-    size = rows * dim * value_bytes
-    seconds = _join_s(machine, queries, rows, product_s, size, queries_per_pass)
-    return Cost(seconds, join_memory_bytes(rows, cores=machine.cores), mapped_bytes=size)
+    return _join(machine, queries, rows, product_s, rows * dim * value_bytes, queries_per_pass)
 
 
 def join_memory_bytes(rows: int, *, cores: int) -> int:
@@ -263,22 +260,19 @@ def compressed_join(
     if machine.int8_gop_s is None:
         raise ValueError("the machine has no rate of int8 products; give int8_gop_s, or take exact_join.")
     product_s = 2.0 * queries * rows * code_bytes / machine.int8_gop_s * 1e-9
-    size = rows * code_bytes
-    seconds = _join_s(machine, queries, rows, product_s, size, queries_per_pass)
-    return Cost(seconds, join_memory_bytes(rows, cores=machine.cores), mapped_bytes=size)
+    return _join(machine, queries, rows, product_s, rows * code_bytes, queries_per_pass)
 
 
-def _join_s(
-    machine: Machine, queries: int, rows: int, product_s: float, size_bytes: int, queries_per_pass: int
-) -> float:
-    """Return the seconds of a join whose products take `product_s` and whose references are `size_bytes` on the disk."""
+def _join(machine: Machine, queries: int, rows: int, product_s: float, size_bytes: int, queries_per_pass: int) -> Cost:
+    """Return the cost of a join whose products take `product_s` and whose references are `size_bytes` on the disk."""
     maxima_s = 0.0
     if machine.products_gb_s is not None:
-        maxima_s = float(queries) * rows * _PRODUCT_BYTES / machine.products_gb_s * 1e-9
+        maxima_s = 4.0 * queries * rows / machine.products_gb_s * 1e-9
     passes = ceil(queries / queries_per_pass)
     from_disk = passes if size_bytes > machine.ram_bytes else min(passes, 1)
     read_s = from_disk * size_bytes / machine.disk_read_mb_s * 1e-6
-    return max(product_s + maxima_s, read_s) + queries * machine.query_us * 1e-6
+    seconds = max(product_s + maxima_s, read_s) + queries * machine.query_us * 1e-6
+    return Cost(seconds, join_memory_bytes(rows, cores=machine.cores), mapped_bytes=size_bytes)
 
 
 def spread_join(
@@ -304,26 +298,3 @@ def spread_join(
 def code_bytes_of(dim: int) -> int:
     """Return about how many bytes a compressed row of `dim` components has, before its data are known."""
     return ceil(dim * CODE_SHARE)
-
-
-def time_words(seconds: float | None) -> str:
-    """Return seconds for people: 12 s, 34 min, 5.6 h, 7.8 days; None is "not known"."""
-    if seconds is None:
-        return "not known"
-    for limit, unit_s, form in (
-        (2.0, 1, "{:.2f} s"),
-        (120, 1, "{:.0f} s"),
-        (7200, 60, "{:.0f} min"),
-        (172_800, 3600, "{:.1f} h"),
-    ):
-        if seconds < limit:
-            return form.format(seconds / unit_s)
-    return f"{seconds / 86_400:.1f} days"
-
-
-def bytes_words(size_bytes: float) -> str:
-    """Return bytes for people: 12 KiB, 3.4 GiB, 5.6 TiB."""
-    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if size_bytes >= size:
-            return f"{size_bytes / size:.1f} {unit}"
-    return f"{size_bytes / 1024:.0f} KiB"

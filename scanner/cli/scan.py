@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from scanner.cli.options import (
 from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
 from scanner.errors import UsageError
 from scanner.records import Counts
+
+if TYPE_CHECKING:  # the command line starts fast
+    from scanner.jobs.scan import ScanResult
 
 
 @click.command("scan")
@@ -76,7 +79,6 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     """
     from scanner.jobs.scan import scan
     from scanner.jobs.scan_options import ScanOptions
-    from scanner.report.joint import joint_sentence
 
     quiet = quiet_value(given)
     names = (
@@ -88,19 +90,9 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     faces, sources = face_values(given), source_values(given)
     dry, profile = dry_run_value(given)
     if dry:
-        from scanner.jobs.estimate import estimate
-
-        with talk(quiet=quiet) as progress:
-            cost = estimate(
-                queries,
-                against=against,
-                options=options,
-                faces=faces,
-                sources=sources,
-                profile=profile,
-                progress=progress,
-            )
-        return tell_estimate(cost, quiet=quiet)
+        return _dry_run(
+            queries, against=against, options=options, faces=faces, sources=sources, profile=profile, quiet=quiet
+        )
     if used and len(embedders) < 2:  # noqa: PLR2004
         raise UsageError("--used-by-generator marks one of several embedders. Give --embedder more than once.")
     shared: dict[str, Any] = {
@@ -117,6 +109,20 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
             result, statement = joint.runs[0], joint.joint
         else:
             result, statement = scan(queries, against=against, progress=progress, **shared), None
+    return _tell(result, statement, quiet=quiet)
+
+
+def _dry_run(queries: tuple[str, ...], *, quiet: bool, **given: Any) -> int:
+    from scanner.jobs.estimate import estimate
+
+    with talk(quiet=quiet) as progress:
+        cost = estimate(queries, progress=progress, **given)
+    return tell_estimate(cost, quiet=quiet)
+
+
+def _tell(result: ScanResult, statement: dict[str, Any] | None, *, quiet: bool) -> int:
+    from scanner.report.joint import joint_sentence
+
     counts = Counts(**result.summary["counts"])
     found = result.summary["results"]
     say(tell(counts), quiet=quiet)

@@ -77,11 +77,7 @@ def embed(
         return EmbedResult(
             out, file.metadata[artefacts.FINGERPRINT_KEY].decode(), file.field("embedding").type.list_size, counts
         )
-    for spec in specs:
-        if is_embeddings(spec, sources):
-            raise UsageError(
-                f"{spec} holds embeddings already. Pass it to scanner index build or scanner scan as it is."
-            )
+    _refuse_embeddings(specs, sources)
     meter = Meter(progress or Silent())
     machine = machine_here(meter)
     intake = take_in(
@@ -106,3 +102,11 @@ def embed(
     )  # fmt: skip
     intake.done()
     return EmbedResult(out, intake.fingerprint, intake.dim, counts, taken)
+
+
+def _refuse_embeddings(specs: Sequence[str], sources: SourceOptions) -> None:
+    for spec in specs:
+        if is_embeddings(spec, sources):
+            raise UsageError(
+                f"{spec} holds embeddings already. Pass it to scanner index build or scanner scan as it is."
+            )

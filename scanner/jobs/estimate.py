@@ -17,7 +17,6 @@ import numpy as np
 
 from indexes.build import CODEC_ROWS_MIN
 from scanner import costs
-from scanner.costs import bytes_words, time_words
 from scanner.jobs.build import BuildOptions
 from scanner.jobs.options import FaceOptions, SourceOptions, cores, like_index, open_road
 from scanner.jobs.predict import faces_seconds, images_of, index_cost, join_cost, picture_size
@@ -26,6 +25,7 @@ from scanner.jobs.ready import is_embeddings
 from scanner.jobs.scan_options import ScanOptions
 from scanner.pipeline import Road, embed_source
 from scanner.progress import Progress
+from scanner.quantities import bytes_words, time_words
 from scanner.records import Item, Reject
 from scanner.search import Gallery, join, open_galleries
 from scanner.sources import Source, open_embeddings

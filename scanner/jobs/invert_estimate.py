@@ -9,8 +9,7 @@ from pathlib import Path
 
 from scanner.jobs.invert_options import InvertOptions
 from scanner.jobs.options import SourceOptions
-
-_SHORT_S, _LONG_S = 120, 7200
+from scanner.quantities import time_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class InversionEstimate:
     def sentence(self) -> str:
         """Return the estimate for people."""
         number = "an unknown number of" if self.images is None else str(self.images)
-        most = "not known" if self.most_s is None else f"at most {_time(self.most_s)}"
+        most = "not known" if self.most_s is None else f"at most {time_words(self.most_s)}"
         return (
             f"{number} images, {self.slots} at once on {self.device}: {self.image_steps_per_s:.0f} image steps/s\n"
             f"at most {self.steps_each_max} steps an image (restarts times steps; most images need far fewer): {most}\n"
@@ -63,9 +62,3 @@ def estimate(
         most_s=None if count is None else count * each / rate,
         device=str(tools.generator.device),
     )
-
-
-def _time(seconds: float) -> str:
-    if seconds < _SHORT_S:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < _LONG_S else f"{seconds / 3600:.1f} h"

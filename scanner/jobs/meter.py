@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from indexes.atomic import write_json
-from scanner.costs import time_words
 from scanner.errors import UsageError
 from scanner.jobs.profile import KnownMachine, known_machine
 from scanner.progress import Progress
+from scanner.quantities import time_words
 
 COSTS_NAME = "costs.json"
 SET_UP = "set-up"

@@ -146,23 +146,6 @@ def test_a_faster_machine_never_takes_longer(rate: float, faster: float, name: s
         assert machine_cost(fast).seconds <= machine_cost(slow).seconds * (1 + 1e-12)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, "not known"), (0.5, "0.50 s"), (12, "12 s"), (600, "10 min"), (20_000, "5.6 h"), (10**6, "11.6 days")],
-)
-def test_times_are_said_in_the_unit_that_fits(seconds: float | None, words: str):
-    assert costs.time_words(seconds) == words
-
-
-def test_bytes_are_said_in_the_unit_that_fits():
-    assert [costs.bytes_words(n) for n in (2048, 3 << 20, 5 << 30, 3 << 40)] == [
-        "2 KiB",
-        "3.0 MiB",
-        "5.0 GiB",
-        "3.0 TiB",
-    ]
-
-
 def test_the_constants_are_those_of_the_code():
     from scanner.faces.detect import LookPlan
     from scanner.jobs.join import BLOCK_ROWS

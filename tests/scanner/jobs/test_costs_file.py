@@ -20,6 +20,7 @@ from scanner.jobs.profile import default_path, write_profile
 from scanner.jobs.scan import scan
 from scanner.jobs.scan_options import ScanOptions
 from scanner.progress import Silent
+from scanner.quantities import time_words
 
 OPTIONS = ScanOptions(threshold=0.5)
 
@@ -55,9 +56,7 @@ def test_a_scan_says_what_was_predicted_and_what_it_took(
     assert (document["job"], document["resumed"], document["covers"]) == ("scan", False, "the whole job")
     assert document["actual_s"] == pytest.approx(sum(stage["actual_s"] for stage in document["stages"]))
     assert 0 < document["peak_rss_bytes"] <= peak_rss_bytes()
-    assert costs_sentence(document).startswith(
-        f"took {costs.time_words(document['actual_s'])}; faces and search: predicted "
-    )
+    assert costs_sentence(document).startswith(f"took {time_words(document['actual_s'])}; faces and search: predicted ")
 
 
 def test_a_build_and_an_embedding_do_so_too(measured: None, people_folder: Path, tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_without_a_profile_nothing_is_predicted_and_the_reason_is_said(people_fo
     assert built.costs is not None
     assert (built.costs["predicted_s"], built.costs["rates"]) == (None, None)
     assert costs_sentence(built.costs) == (
-        f"took {costs.time_words(built.costs['actual_s'])}; no prediction: this machine has not been measured; "
+        f"took {time_words(built.costs['actual_s'])}; no prediction: this machine has not been measured; "
         "`scanner doctor --bench` does it in 20 seconds"
     )
 

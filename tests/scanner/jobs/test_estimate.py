@@ -103,7 +103,7 @@ def test_codes_and_crops_cost_disk(people_folder: Path) -> None:
     assert coded.disk_bytes == plain.disk_bytes + 20 * costs.code_bytes_of(DIM)
     assert crops.disk_bytes is not None
     assert crops.disk_bytes > 10 * plain.disk_bytes
-    assert coded.memory_bytes > plain.memory_bytes
+    assert coded.memory_bytes >= plain.memory_bytes
 
 
 def test_a_scan_measures_both_its_stages(people_index: Path, generated_folder: Path) -> None:
