@@ -99,6 +99,20 @@ def test_every_command_of_the_guide_runs(tmp_path):
     assert (tmp_path / "run" / "report.html").stat().st_size > 5000
 
 
+def test_the_commands_that_say_what_a_scan_costs_run(tmp_path):
+    for number in range(6):
+        write_person(tmp_path / "photos", number, range(2))
+    write_person(tmp_path / "generated", 5, range(2, 5))
+    lines = commands("docs/performance.md", "performance")
+
+    for line in lines:
+        run(line, tmp_path)
+
+    assert len(lines) == 6
+    assert not (tmp_path / "generated.parquet").exists()
+    assert json.loads((tmp_path / "run" / "costs.json").read_text())["predicted_s"] > 0
+
+
 def test_the_commands_that_run_backwards_run(tmp_path):
     world = ROOT / "scanner" / "world"
     shutil.copytree(world / "generators", tmp_path / "demo-run" / "world" / "generators")
