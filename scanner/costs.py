@@ -16,6 +16,8 @@ QUERIES_PER_PASS = 4096
 """Queries of one pass over the references; as `scanner.jobs.join.BLOCK_ROWS`."""
 CODE_SHARE = 0.625
 """Components that a compressed row keeps, a byte each: 160 of 256 on face embeddings; the spectrum of other data differs."""
+SUSTAINED = 0.85
+"""What long work reaches of a rate that is the best of many short calls; fitted to builds, joins and embeddings."""
 
 _BASE_BYTES = 250 << 20
 """A process with numpy, pyarrow and the search loaded; measured by `benchmarks/bench_cost.py`."""
@@ -25,15 +27,12 @@ _SEEN_BYTES = 120
 """An item's id in the set that finds duplicates: 49 bytes of object, 16 of slot, and the set's free slots."""
 _FACE_ROW_BYTES = 100
 """Box, quality, ids and uri of a face in an embeddings file, compressed."""
-_REFERENCE_ROW_BYTES = 100
-"""The same in an index's `rows.parquet`."""
-_CROP_PNG_BYTES = 26_000
-"""A 112x112 crop of a photo as PNG."""
+_REFERENCE_ROW_BYTES = 100  # the same in an index's `rows.parquet`
+_CROP_PNG_BYTES = 26_000  # a 112x112 crop of a photo
 _ID_BYTES = 8
 _TILE_BYTES = (1000 * 4096 + 3 * 4096 * 256) * 4
 """Products of one tile and the tiles waiting, for each core; see `indexes.exact.tile_shape`."""
-_DECODED_BYTES = 3 * 4
-"""A decoded pixel and its copies."""
+_DECODED_BYTES = 3 * 4  # a decoded pixel and its copies
 _TRAIN_ROWS = 16_384
 
 
@@ -131,7 +130,7 @@ def image_ms(machine: Machine, networks: Networks, *, megapixels: float, side_px
         share = 1e6 * megapixels / max(side_px, 1.0) ** 2  # of a square; canvases have the picture's own shape
         detect_ms = networks.detect_320_ms * (canvas_px / CANVAS_MIN_PX) ** 2 * min(1.0, share)
     decode_ms = 1e3 * megapixels / machine.decode_mpixel_s
-    return machine.item_ms + decode_ms + detect_ms + networks.align_ms + networks.embed_ms
+    return (machine.item_ms + decode_ms + detect_ms + networks.align_ms + networks.embed_ms) / SUSTAINED
 
 
 def embedding_memory_bytes(images: int, *, cores: int, megapixels: float) -> int:
@@ -176,7 +175,7 @@ def embedding(
 
 def writing_s(machine: Machine, rows: int) -> float:
     """Return the seconds of one core for reading finished shards and writing their rows as one table."""
-    return rows * machine.row_us * 1e-6
+    return rows * machine.row_us * 1e-6 / SUSTAINED
 
 
 def build(
@@ -189,10 +188,10 @@ def build(
     their fit, one product of d x c for each row, two more passes, and their own file.
     """
     size = rows * dim * value_bytes
-    passes = 4 * rows * dim * 4 / machine.memory_gb_s * 1e-9
-    seconds = rows * machine.row_us * 1e-6 + passes + _file_s(machine, size)
+    passes = 4 * rows * dim * 4 / machine.memory_gb_s * 1e-9 / SUSTAINED
+    seconds = writing_s(machine, rows) + passes + _file_s(machine, size)
     if code_bytes is not None:
-        turned = 2.0 * rows * dim * code_bytes / machine.product_gflop_s * 1e-9 * machine.cores  # one core
+        turned = 2.0 * rows * dim * code_bytes / machine.product_gflop_s * 1e-9 * machine.cores / SUSTAINED  # one core
         seconds += machine.codec_fit_s + turned + passes / 2 + _file_s(machine, rows * code_bytes)
     return Cost(
         seconds,
@@ -220,7 +219,7 @@ def index_bytes(
 
 
 def _file_s(machine: Machine, size_bytes: float) -> float:
-    return size_bytes * 1e-6 * (1 / machine.disk_write_mb_s + 1 / machine.hash_mb_s)
+    return size_bytes * 1e-6 * (1 / machine.disk_write_mb_s + 1 / machine.hash_mb_s / SUSTAINED)
 
 
 def exact_join(
@@ -271,7 +270,7 @@ def _join(machine: Machine, queries: int, rows: int, product_s: float, size_byte
     passes = ceil(queries / queries_per_pass)
     from_disk = passes if size_bytes > machine.ram_bytes else min(passes, 1)
     read_s = from_disk * size_bytes / machine.disk_read_mb_s * 1e-6
-    seconds = max(product_s + maxima_s, read_s) + queries * machine.query_us * 1e-6
+    seconds = max((product_s + maxima_s) / SUSTAINED, read_s) + queries * machine.query_us * 1e-6 / SUSTAINED
     return Cost(seconds, join_memory_bytes(rows, cores=machine.cores), mapped_bytes=size_bytes)
 
 

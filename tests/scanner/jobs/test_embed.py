@@ -33,7 +33,7 @@ def test_one_row_a_face_with_the_vector_of_embedding_it_alone(people_folder: Pat
     assert table.schema.metadata[artefacts.FINGERPRINT_KEY].decode() == opened().fingerprint
     assert result.counts == Counts(entries=20, items=20, faces=20)
     assert json.loads((tmp_path / "e.json").read_text())["counts"]["faces"] == 20
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.json", "e.parquet", "e.rejects.parquet"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.costs.json", "e.json", "e.parquet", "e.rejects.parquet"]
 
 
 def test_workers_and_repetition_change_no_byte(people_folder: Path, tmp_path: Path) -> None:

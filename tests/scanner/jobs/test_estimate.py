@@ -78,7 +78,7 @@ def test_for_another_machine_nothing_is_measured_here(
     cost = embed_cost(people_folder, profile=other_machine)
 
     each_ms = costs.image_ms(profile.rates(), networks, megapixels=112 * 112e-6, side_px=112)
-    expected = 20 * each_ms * 1e-3 / profile.machine.cores + 20 * 2e-6
+    expected = 20 * each_ms * 1e-3 / profile.machine.cores + costs.writing_s(profile.rates(), 20)
     assert cost.seconds == pytest.approx(expected)
     assert cost.machine == f"predicted for another machine than this one: a fast one, {profile.machine.cores} cores"
 
