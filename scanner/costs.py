@@ -28,7 +28,7 @@ _SEEN_BYTES = 120
 _FACE_ROW_BYTES = 100
 """Box, quality, ids and uri of a face in an embeddings file, compressed."""
 _REFERENCE_ROW_BYTES = 100  # the same in an index's `rows.parquet`
-_CROP_PNG_BYTES = 26_000  # a 112x112 crop of a photo
+_CROP_PNG_BYTES = 19_000  # a 112x112 crop of an LFW photo
 _ID_BYTES = 8
 _TILE_BYTES = (1000 * 4096 + 3 * 4096 * 256) * 4
 """Products of one tile and the tiles waiting, for each core; see `indexes.exact.tile_shape`."""
