@@ -139,10 +139,16 @@ def _int8_products() -> float | None:
         for n in (TILE_QUERIES, TILE_ROWS)
     )
     outs = [torch.empty((TILE_QUERIES, TILE_ROWS), dtype=torch.int32) for _ in range(cores())]
+
+    def multiply(number: int) -> None:
+        torch.set_num_threads(
+            1
+        )  # said in every thread: else each would start a team of its own, whose time is not seen
+        torch._int_mm(queries, rows.T, out=outs[number])  # noqa: SLF001 - its only name
+
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a tile for each core, as for float32
     try:
-        product_s = _on_all_cores(lambda n: torch._int_mm(queries, rows.T, out=outs[n]))  # noqa: SLF001 - its only name
+        product_s = _on_all_cores(multiply)
     except (RuntimeError, AttributeError):
         return None
     finally:
