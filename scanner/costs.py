@@ -185,13 +185,13 @@ def build(
 
     One core reads, checks and writes rows (`row_us`, measured with short vectors), and copies the vectors' bytes (to check
     that they are of unit length, and into the file: 4 passes).  Their file is written, forced to the disk, and hashed from memory.  Codes need
-    their fit, one product of d x c for each row, two more passes, and their own file.
+    their fit, two products of d x c for each row (there and back, for the bounds), two more passes, and their own file.
     """
     size = rows * dim * value_bytes
     passes = 4 * rows * dim * 4 / machine.memory_gb_s * 1e-9 / SUSTAINED
     seconds = writing_s(machine, rows) + passes + _file_s(machine, size)
     if code_bytes is not None:
-        turned = 2.0 * rows * dim * code_bytes / machine.product_gflop_s * 1e-9 * machine.cores / SUSTAINED  # one core
+        turned = 4.0 * rows * dim * code_bytes / machine.product_gflop_s * 1e-9 * machine.cores / SUSTAINED  # one core
         seconds += machine.codec_fit_s + turned + passes / 2 + _file_s(machine, rows * code_bytes)
     return Cost(
         seconds,
@@ -251,7 +251,7 @@ def compressed_join(
 ) -> Cost:
     """Return the cost of the compressed search: 2 Q N c operations on int8 codes of c bytes, else as `exact_join`.
 
-    The few pairs that are scored exactly afterwards are part of `query_us`; queries that must be searched again are not.
+    The few pairs that are scored exactly afterwards are part of `query_us`.
 
     Raises:
         ValueError: the machine has no rate of int8 products.

@@ -21,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.exact import ExactEngine, one_blas_thread
+from indexes.exact import ExactEngine
 from indexes.references import References
+from indexes.tiled import one_blas_thread
 from indexes.vectors import VectorBatch
 from scanner import costs
 from scanner.costs import Machine, Networks

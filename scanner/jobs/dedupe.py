@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from scanner.jobs.dedupe_groups import find_groups
 from scanner.jobs.dedupe_join import PairParts
 from scanner.jobs.dedupe_tables import read_labels, write_crops, write_groups, write_pairs
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
+from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index
 from scanner.jobs.policy import threshold_rule
 from scanner.jobs.scan_options import ScanOptions
@@ -63,8 +63,7 @@ def dedupe(
     Raises:
         ScannerError: see `scanner.errors`; before any long work wherever it can be known before.
     """
-    started = time.monotonic()
-    progress, out, path = progress or Silent(), Path(out), Path(path)
+    meter, out, path = Meter(progress or Silent()), Path(out), Path(path)
     work = out / "unfinished"
     check_target(out, work, kind="dedupe", resume=resume, force=force)
     if is_finished(out / "dedupe.json", work, resume=resume):
@@ -72,7 +71,7 @@ def dedupe(
     (gallery,) = open_galleries([path], memory_bytes=options.memory_bytes, engine=options.engine)
     canaries = try_canaries(gallery)
     faces = like_index(faces or FaceOptions(), gallery.index.manifest.embedder)
-    threshold = choose_threshold(options, [gallery], faces, sources or SourceOptions(), progress)
+    threshold = choose_threshold(options, [gallery], faces, sources or SourceOptions(), meter)
     index, engine = gallery.index, {"engine": gallery.engine.name, "engine_reason": gallery.engine_reason}
     del gallery  # its engine fills the memory budget that the engines of the join need
     if force:
@@ -87,16 +86,16 @@ def dedupe(
         block_rows=BLOCK_ROWS,
     )
     parts = PairParts(work)
-    parts.run(join, threshold, plan=_plan(index, threshold, options), resume=resume, progress=progress)
+    parts.run(join, threshold, plan=_plan(index, threshold, options), resume=resume, progress=meter)
     del join
     account = {
         "index": {**_describe(index), **engine, "canaries": asdict(canaries)},
         **_decided_by(index, threshold, options),
     }
-    summary = {**account, "counts": _write_tables(out, index, threshold, parts, progress)}
+    summary = {**account, "counts": _write_tables(out, index, threshold, parts, meter)}
     if options.with_crops and not write_crops(out, index, read_shown(out, summary).ids()):
-        progress.note(f"the index {index.path.name} keeps no crops of what the page shows; build it with --with-crops")
-    write_json(out / "timing.json", {"seconds": round(time.monotonic() - started, 3)})
+        meter.note(f"the index {index.path.name} keeps no crops of what the page shows; build it with --with-crops")
+    write_costs(out / COSTS_NAME, meter, job="index dedupe", resumed=resume, machine=machine_here(meter), predicted={})
     write_json(out / "dedupe.json", summary)  # the last of the data: a folder with dedupe.json is complete
     write_dedupe_page(out)
     remove_folder(work)

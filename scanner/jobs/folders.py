@@ -40,7 +40,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "pairs.parquet",
         "groups.parquet",
         "crops.parquet",
-        "timing.json",
+        "costs.json",
         "report.html",
     ),
 }

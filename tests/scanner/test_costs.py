@@ -72,7 +72,7 @@ def test_a_build_is_rows_passes_and_files():
     coded = costs.build(ROUND, 10**6, 256, code_bytes=160)
 
     assert plain.seconds == pytest.approx((2.0 + 0.4096 + 1.024) / SUSTAINED + 2.048)
-    turned = 2 * 10**6 * 256 * 160 / 100e9 * 4
+    turned = 4 * 10**6 * 256 * 160 / 100e9 * 4
     assert coded.seconds - plain.seconds == pytest.approx(3.0 + (turned + 0.2048 + 0.16) / SUSTAINED + 0.32)
     assert coded.disk_bytes - plain.disk_bytes == 160_000_000
 

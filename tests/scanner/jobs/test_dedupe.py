@@ -299,7 +299,7 @@ def die_in(target: str, monkeypatch: pytest.MonkeyPatch, *, calls_before: int, w
         ("scanner.jobs.dedupe.write_groups", 0),
         ("scanner.jobs.dedupe.write_crops", 0),
         ("scanner.jobs.dedupe.write_json", 0),
-        ("scanner.jobs.dedupe.write_json", 1),
+        ("scanner.jobs.dedupe.write_costs", 0),
         ("scanner.jobs.dedupe.write_dedupe_page", 0),
         ("scanner.jobs.dedupe.remove_folder", 0),
     ],
