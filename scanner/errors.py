@@ -8,6 +8,7 @@ ScannerError                  something the user can mend; `cli` prints it and e
 ├── CalibrationError          too few pairs to give the threshold that was asked for
 ├── ArtefactError             a file of ours that is broken, foreign or from a newer version
 ├── RunMismatch               `--resume` of a run whose inputs or options have changed
+├── WorkerError               workers on other machines that are not there, do not see the same, or are lost too often
 └── NothingScanned            the run ended without one face: never a success
 
 A message has four parts: what happened, what was found and what was expected, where, what to do.
@@ -54,3 +55,7 @@ class RunMismatch(ScannerError):
 
 class NothingScanned(ScannerError):
     """Not one face came out of the source."""
+
+
+class WorkerError(ScannerError):
+    """Workers on other machines are not there, do not see what this one sees, or are lost too often."""

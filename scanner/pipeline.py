@@ -69,8 +69,28 @@ def embed_source(
         first_shard: shards before it are skipped without being read.
         seen: item ids (16 bytes) met in the skipped shards; bytes met twice are one item.
     """
-    seen = set() if seen is None else seen
     entries = source.entries(skip=first_shard * SHARD_ENTRIES)  # source
+    for walked in _walk(entries, road, first_shard=first_shard, seen=set() if seen is None else seen):
+        yield walked.shard()
+
+
+def embed_shard(source: Source, road: Road, number: int, *, entries: int) -> Walked:
+    """Walk one shard of `source` alone, knowing nothing of the shards before it: what another machine does.
+
+    `Walked.settle` in the order of the shards, and then `Walked.shard`, give what `embed_source` yields.
+
+    Args:
+        source: as of `embed_source`.
+        road: finder and embedder.
+        number: of the shard; one behind the end of the source has no outcome.
+        entries: how many are a shard.
+    """
+    some = islice(source.entries(skip=number * entries), entries)
+    nothing = Walked(number, (), np.empty((0, road.embedder.dim), np.float32))
+    return next(_walk(some, road, first_shard=number, seen=set()), nothing)
+
+
+def _walk(entries: Iterator[Item | Reject], road: Road, *, first_shard: int, seen: set[bytes]) -> Iterator[Walked]:
     pool = ThreadPoolExecutor(road.workers)
     try:
         unique = (_once(entry, seen) for entry in entries)  # content hash
@@ -92,40 +112,52 @@ def embed_source(
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What one entry became: faces, or the reject of the whole item; rejects of single faces besides."""
+class Outcome:
+    """What one entry became: faces, or the reject of the whole item; rejects of single faces besides.
+
+    `item` names the item whose bytes were looked at, as the reject that it is if they came before; None where a source
+    had no bytes to hand over, or they are known to have come before.
+    """
 
     faces: tuple[Face, ...] = ()
     item_rejected: Reject | None = None
     faces_rejected: tuple[Reject, ...] = ()
+    item: Reject | None = None
 
 
-def _once(entry: Item | Reject, seen: set[bytes]) -> tuple[Item | Reject, str]:
-    """Pass an item on with its id, or turn bytes that came before into a reject."""
+def _once(entry: Item | Reject, seen: set[bytes]) -> tuple[Item | Reject, Reject | None]:
+    """Pass an item on with what it is if its bytes come again, or turn bytes that came before into that reject."""
     if isinstance(entry, Reject):
-        return entry, entry.item_id
-    item_id = entry.item_id
-    key = bytes.fromhex(item_id)
+        return entry, None
+    again = Reject(entry.uri, Reason.DUPLICATE, _CAME_BEFORE, entry.item_id, entry.identity)
+    return (entry, again) if _is_new(again, seen) else (again, None)
+
+
+_CAME_BEFORE = "the same bytes came before under another name"
+
+
+def _is_new(item: Reject, seen: set[bytes]) -> bool:
+    """Say whether an item's bytes did not come before, and remember them."""
+    key = bytes.fromhex(item.item_id)
     if key in seen:
-        detail = "the same bytes came before under another name"
-        return Reject(entry.uri, Reason.DUPLICATE, detail, item_id, entry.identity), item_id
+        return False
     seen.add(key)
-    return entry, item_id
+    return True
 
 
-def _find(named: tuple[Item | Reject, str], road: Road) -> _Outcome:
+def _find(named: tuple[Item | Reject, Reject | None], road: Road) -> Outcome:
     """Decode one item and find its faces."""
-    entry, _ = named
+    entry, item = named
     if isinstance(entry, Reject):
-        return _Outcome(item_rejected=entry)
+        return Outcome(item_rejected=entry)
     picture = decode_item(entry, pixels_max=road.pixels_max)
     if isinstance(picture, Reject):
-        return _Outcome(item_rejected=picture)
+        return Outcome(item_rejected=picture, item=item)
     found: Found = road.finder.find(picture)
     if found.faces:
         hashed = tuple(replace(face, crop_hash=crop_hash(face.crop_rgb_u8)) for face in found.faces)
-        return _Outcome(hashed, None, found.rejects)
-    return _Outcome(item_rejected=found.rejects[0], faces_rejected=found.rejects[1:])
+        return Outcome(hashed, None, found.rejects, item)
+    return Outcome(item_rejected=found.rejects[0], faces_rejected=found.rejects[1:], item=item)
 
 
 @dataclass(slots=True)
@@ -133,11 +165,11 @@ class _Open:
     """A shard that is still growing."""
 
     number: int
-    outcomes: list[_Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     waiting: list[Face] = field(default_factory=list)
     vectors: list[Future[NDArray[np.float32]]] = field(default_factory=list)
 
-    def take(self, outcome: _Outcome) -> None:
+    def take(self, outcome: Outcome) -> None:
         self.waiting.extend(outcome.faces)
         self.outcomes.append(outcome)
 
@@ -155,11 +187,35 @@ class _Open:
         crops = np.stack([face.crop_rgb_u8 for face in batch])
         self.vectors.append(pool.submit(road.embedder.embed, crops))
 
-    def close(self, road: Road) -> Shard:
-        """Wait for the vectors, reject what could not be embedded, and count."""
+    def close(self, road: Road) -> Walked:
+        """Wait for the vectors; crops that nobody wants to keep go."""
         parts = [future.result() for future in self.vectors]
         vectors = np.concatenate(parts) if parts else np.empty((0, road.embedder.dim), np.float32)
-        good = np.asarray(np.isfinite(vectors).all(axis=1))
+        outcomes = self.outcomes if road.keep_crops else [_without_crops(outcome) for outcome in self.outcomes]
+        return Walked(self.number, tuple(outcomes), vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A shard whose entries have walked the road: `vectors` is (n, dim) float32, a row a face of `outcomes`, in order."""
+
+    number: int
+    outcomes: tuple[Outcome, ...]
+    vectors: NDArray[np.float32]
+
+    def settle(self, seen: set[bytes]) -> Walked:
+        """Turn items whose bytes are in `seen` into duplicates, and add the others to it."""
+        outcomes: list[Outcome] = []
+        kept: list[bool] = []
+        for outcome in self.outcomes:
+            is_new = outcome.item is None or _is_new(outcome.item, seen)
+            outcomes.append(outcome if is_new else Outcome(item_rejected=outcome.item))
+            kept += [is_new] * len(outcome.faces)
+        return Walked(self.number, tuple(outcomes), self.vectors[np.array(kept, np.bool_)])
+
+    def shard(self) -> Shard:
+        """Reject what could not be embedded, and count."""
+        good = np.asarray(np.isfinite(self.vectors).all(axis=1))
         items_rejected: list[Reject] = []
         faces_rejected: list[Reject] = []
         faces: list[Face] = []
@@ -175,7 +231,7 @@ class _Open:
                 items_rejected.append(outcome.item_rejected)
             items += bool(kept)
             faces_rejected += [*bad, *outcome.faces_rejected]
-            faces += kept if road.keep_crops else [replace(face, crop_rgb_u8=_NO_CROP) for face in kept]
+            faces += kept
         duplicates = sum(reject.reason is Reason.DUPLICATE for reject in items_rejected)
         reasons = Counter(reject.reason.value for reject in (*items_rejected, *faces_rejected))
         counts = Counts(
@@ -188,11 +244,15 @@ class _Open:
             reasons=dict(sorted(reasons.items())),
         )
         assert counts.add_up, counts
-        chosen = np.ascontiguousarray(vectors[good])
+        chosen = np.ascontiguousarray(self.vectors[good])
         return Shard(self.number, tuple(faces), chosen, tuple(items_rejected), tuple(faces_rejected), counts)
 
 
 _NO_CROP: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
+
+
+def _without_crops(outcome: Outcome) -> Outcome:
+    return replace(outcome, faces=tuple(replace(face, crop_rgb_u8=_NO_CROP) for face in outcome.faces))
 
 
 def _unembeddable(face: Face) -> Reject:

@@ -25,10 +25,11 @@ def commands(document: str, mark: str) -> list[str]:
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
 
 
-def run(command: str, folder: Path) -> None:
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done
 
 
 def write_person(folder: Path, number: int, photos: range) -> None:
@@ -111,6 +112,22 @@ def test_the_commands_that_say_what_a_scan_costs_run(tmp_path):
     assert len(lines) == 6
     assert not (tmp_path / "generated.parquet").exists()
     assert json.loads((tmp_path / "run" / "costs.json").read_text())["predicted_s"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_the_command_on_a_cluster_runs_and_says_nothing_of_ray_but_one_note(tmp_path):
+    pytest.importorskip("ray", reason="needs the ray extra")
+    for number in range(3):
+        write_person(tmp_path / "photos", number, range(1))
+    (line,) = commands("docs/clusters.md", "clusters")
+
+    done = run(line, tmp_path)
+
+    assert json.loads(done.stdout)["counts"]["faces"] == 3
+    note, *rest = done.stderr.splitlines()
+    assert re.fullmatch(r"note: Ray \(local\): \d+ cores on 1 machine", note)
+    assert [text.partition(" ")[0] for text in rest] == ["faces:", "3", "photos.parquet:"]
 
 
 def test_the_commands_that_run_backwards_run(tmp_path):

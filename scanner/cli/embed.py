@@ -14,6 +14,7 @@ from scanner.cli.options import (
     face_options,
     face_values,
     quiet_value,
+    ray_option,
     source_options,
     source_values,
     talk_options,
@@ -29,6 +30,7 @@ from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
 @source_options
 @click.option("--with-crops", is_flag=True, help="Keep the aligned crops (biometric data).")
 @dry_run_options
+@ray_option
 @target_options
 @talk_options
 def command(source: tuple[str, ...], out: str, **given: Any) -> int:
@@ -39,6 +41,7 @@ def command(source: tuple[str, ...], out: str, **given: Any) -> int:
     scanner embed 'set-{00..03}.tar' set.parquet --embedder onnx:face.onnx --detector scrfd.onnx
     """
     from scanner.jobs.embed import embed
+    from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
     given.pop("embedded_by")
@@ -52,10 +55,10 @@ def command(source: tuple[str, ...], out: str, **given: Any) -> int:
                 source, faces=faces, sources=sources, keep_crops=keep_crops, profile=profile, progress=progress
             )
         return tell_estimate(cost, quiet=quiet)
-    with talk(quiet=quiet) as progress:
+    with talk(quiet=quiet) as progress, ray_workers(given["ray"], progress) as workers:
         result = embed(
             source, out, faces=faces, sources=sources, keep_crops=keep_crops,
-            resume=given["resume"], force=given["force"], progress=progress,
+            resume=given["resume"], force=given["force"], workers=workers, progress=progress,
         )  # fmt: skip
     say(f"{tell(result.counts)}\n{result.path}: {result.counts.faces} embeddings of {result.dim} numbers", quiet=quiet)
     tell_costs(result.costs, quiet=quiet)

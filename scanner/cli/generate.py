@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from scanner.cli import EXIT_DONE, EXIT_INCOMPLETE
-from scanner.cli.options import device_option, quiet_value, seed_option, talk_options, target_options, trust_option
+from scanner.cli.options import (
+    device_option,
+    quiet_value,
+    ray_option,
+    seed_option,
+    talk_options,
+    target_options,
+    trust_option,
+)
 from scanner.cli.talk import answer, say, talk
 
 
@@ -28,6 +36,7 @@ from scanner.cli.talk import answer, say, talk
 @device_option("Where the generator runs.")
 @trust_option
 @click.option("--dry-run", is_flag=True, help="Open it, measure one batch, predict time and bytes, write nothing.")
+@ray_option
 @target_options
 @talk_options
 def command(generator: str, out: str, **given: Any) -> int:
@@ -40,9 +49,10 @@ def command(generator: str, out: str, **given: Any) -> int:
     No images on disk are needed to scan: generated:gen.toml?n=10000&seed=1 is a source like any other.
     """  # fmt: skip
     from scanner.jobs.generate import estimate_generate, generate
+    from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
-    trusted, is_dry = given.pop("trust"), given.pop("dry_run")
+    trusted, is_dry, ray = given.pop("trust"), given.pop("dry_run"), given.pop("ray")
     if is_dry:
         found = estimate_generate(
             generator, count=given["count"], seed=given["seed"], device=given["device"], trusted=trusted
@@ -50,8 +60,8 @@ def command(generator: str, out: str, **given: Any) -> int:
         say(found.sentence(), quiet=quiet)
         answer({"dry_run": True, **asdict(found)})
         return EXIT_DONE
-    with talk(quiet=quiet) as progress:
-        result = generate(generator, out, trusted=trusted, progress=progress, **given)
+    with talk(quiet=quiet) as progress, ray_workers(ray, progress) as workers:
+        result = generate(generator, out, trusted=trusted, workers=workers, progress=progress, **given)
     left = f", {result.rejected} left out: NaN or infinities" if result.rejected else ""
     say(f"{result.path}: {result.images} images in {len(result.shards)} files{left}", quiet=quiet)
     answer({**asdict(result), "path": str(result.path)})

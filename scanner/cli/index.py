@@ -16,6 +16,7 @@ from scanner.cli.options import (
     face_options,
     face_values,
     quiet_value,
+    ray_option,
     seed_option,
     source_options,
     source_values,
@@ -50,6 +51,7 @@ command.add_command(dedupe_command)
 @click.option("--with-crops", is_flag=True, help="Keep aligned crops, so that reports can show them (biometric data).")
 @seed_option("Draws what the codec is trained on.")
 @dry_run_options
+@ray_option
 @target_options
 @talk_options
 def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
@@ -60,6 +62,7 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
     scanner index build people.idx 'set-{00..07}.tar' --embedder onnx:face.onnx --detector scrfd.onnx
     """
     from scanner.jobs.build import BuildOptions, build
+    from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
     names = ("dtype", "codec", "with_crops", "seed", "embedded_by")
@@ -74,8 +77,10 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
                 source, options=options, faces=faces, sources=sources, profile=profile, progress=progress
             )
         return tell_estimate(cost, quiet=quiet)
-    with talk(quiet=quiet) as progress:
-        result = build(out, source, options=options, faces=faces, sources=sources, progress=progress, **given)
+    with talk(quiet=quiet) as progress, ray_workers(given.pop("ray"), progress) as workers:
+        result = build(
+            out, source, options=options, faces=faces, sources=sources, workers=workers, progress=progress, **given
+        )
     say(f"{tell(result.counts)}\n{result.path}: {result.rows} references", quiet=quiet)
     tell_costs(result.costs, quiet=quiet)
     answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
@@ -88,18 +93,22 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
 @face_options
 @source_options
 @click.option("--with-crops", is_flag=True, help="Keep aligned crops (biometric data).")
+@ray_option
 @click.option("--resume", is_flag=True, help="Finish interrupted work.")
 @click.option("--force", is_flag=True, help="Throw interrupted work away; the index keeps what it holds.")
 @talk_options
 def add_command(index: str, source: tuple[str, ...], **given: Any) -> int:
     """Embed SOURCE with the index's own embedder and add what is not there yet."""
     from scanner.jobs.build import BuildOptions, add
+    from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
     options = BuildOptions(with_crops=given.pop("with_crops"), embedded_by=given.pop("embedded_by"))
     faces, sources = face_values(given), source_values(given)
-    with talk(quiet=quiet) as progress:
-        result = add(index, source, options=options, faces=faces, sources=sources, progress=progress, **given)
+    with talk(quiet=quiet) as progress, ray_workers(given.pop("ray"), progress) as workers:
+        result = add(
+            index, source, options=options, faces=faces, sources=sources, workers=workers, progress=progress, **given
+        )
     say(f"{tell(result.counts)}\n{result.path}: {result.added} added, {result.rows} references", quiet=quiet)
     answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
     return exit_code(result.counts)

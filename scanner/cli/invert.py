@@ -14,6 +14,7 @@ from scanner.cli.options import (
     device_option,
     parse_landmarks,
     quiet_value,
+    ray_option,
     seed_option,
     shard_images_option,
     source_options,
@@ -149,6 +150,7 @@ def command() -> None:
 @trust_option
 @click.option("--dry-run", is_flag=True, help="Open everything, measure for a moment, predict, write nothing.")
 @source_options
+@ray_option
 @target_options
 @talk_options
 def latent(generator: str, images: tuple[str, ...], out: str, **given: Any) -> int:
@@ -162,10 +164,12 @@ def latent(generator: str, images: tuple[str, ...], out: str, **given: Any) -> i
     from scanner.jobs.invert_estimate import estimate
     from scanner.jobs.invert_latent import invert_latent
     from scanner.jobs.invert_options import InvertOptions
+    from scanner.jobs.ray_workers import ray_workers
 
     quiet, sources = quiet_value(given), source_values(given)
     given.pop("embedded_by")
     resume, force, is_dry = given.pop("resume"), given.pop("force"), given.pop("dry_run")
+    ray = given.pop("ray")
     options = InvertOptions(
         landmarks=parse_landmarks(given.pop("landmarks")), trusted=tuple(given.pop("trust")), **given
     )
@@ -174,10 +178,11 @@ def latent(generator: str, images: tuple[str, ...], out: str, **given: Any) -> i
         say(found.sentence(), quiet=quiet)
         answer({"dry_run": True, **asdict(found)})
         return EXIT_DONE
-    with talk(quiet=quiet) as progress:
+    with talk(quiet=quiet) as progress, ray_workers(ray, progress) as workers:
         result = invert_latent(
-            generator, images, out, options=options, sources=sources, resume=resume, force=force, progress=progress
-        )
+            generator, images, out, options=options, sources=sources, resume=resume, force=force, workers=workers,
+            progress=progress,
+        )  # fmt: skip
     counts = result.counts
     say(
         f"{tell_inversions(counts, f'inverted ({listed(counts.statuses)})')}\n"

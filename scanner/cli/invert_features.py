@@ -12,6 +12,7 @@ from scanner.cli.counts import exit_code, tell_inversions
 from scanner.cli.options import (
     device_option,
     quiet_value,
+    ray_option,
     seed_option,
     shard_images_option,
     source_options,
@@ -129,6 +130,7 @@ def _options(given: dict[str, Any]) -> Any:
 @device_option()
 @trust_option
 @source_options
+@ray_option
 @target_options
 @talk_options
 def apply(inverse: str, images: tuple[str, ...], out: str, **given: Any) -> int:
@@ -139,13 +141,15 @@ def apply(inverse: str, images: tuple[str, ...], out: str, **given: Any) -> int:
     scanner scan 'recreated/reconstructions-*.tar' --against people.idx --out run
     """  # fmt: skip
     from scanner.jobs.invert_apply import apply_inverse
+    from scanner.jobs.ray_workers import ray_workers
 
     quiet, sources = quiet_value(given), source_values(given)
     given.pop("embedded_by")
-    with talk(quiet=quiet) as progress:
+    with talk(quiet=quiet) as progress, ray_workers(given.pop("ray"), progress) as workers:
         result = apply_inverse(
-            inverse, images, out, sources=sources, trusted=tuple(given.pop("trust")), progress=progress, **given
-        )
+            inverse, images, out, sources=sources, trusted=tuple(given.pop("trust")), workers=workers, progress=progress,
+            **given,
+        )  # fmt: skip
     say(
         f"{tell_inversions(result.counts, 're-created')}\n"
         f"{result.path}: PSNR {result.summary['psnr_db']['median']:.2f} dB (median)",

@@ -66,6 +66,8 @@ trust_option = click.option(
 )
 shard_images_option = click.option("--shard-images", type=click.IntRange(min=1), default=1024, show_default=True, metavar="N",
                                    help="Images per shard, the unit of resuming.")  # fmt: skip
+ray_option = click.option("--ray", "ray", metavar="ADDRESS|local", help="Spread the work over a Ray cluster, or over processes of "
+                          "this machine; same bytes.  --workers is then the threads of each worker, 1 if not given.")  # fmt: skip
 force_option = click.option("--force", is_flag=True, help="Replace what is there.")
 
 _EMBEDDER = "insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, else what is installed]"

@@ -15,6 +15,7 @@ from scanner.cli.options import (
     face_values,
     parse_bytes,
     quiet_value,
+    ray_option,
     search_options,
     seed_option,
     source_options,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # the command line starts fast
 @click.option("--with-crops", is_flag=True, help="Show the faces of matches in the report (biometric data).")
 @seed_option("Draws the calibration sample.")
 @dry_run_options
+@ray_option
 @target_options
 @talk_options
 def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **given: Any) -> int:  # fmt: skip
@@ -77,6 +79,7 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     scanner scan generated/ --against people.idx --out run --fmr 1e-4 --calibrate-on people.idx
     scanner scan samples.parquet --against a.idx --against b.idx --out run --threshold 0.43
     """
+    from scanner.jobs.ray_workers import ray_workers
     from scanner.jobs.scan import scan
     from scanner.jobs.scan_options import ScanOptions
 
@@ -98,7 +101,8 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     shared: dict[str, Any] = {
         "out": out, "options": options, "faces": faces, "sources": sources, "resume": given["resume"], "force": given["force"],
     }  # fmt: skip
-    with talk(quiet=quiet) as progress:
+    with talk(quiet=quiet) as progress, ray_workers(given["ray"], progress) as workers:
+        shared["workers"] = workers
         if len(embedders) > 1:
             from scanner.jobs.witness import scan_with_witnesses
 
@@ -136,10 +140,7 @@ def _tell(result: ScanResult, statement: dict[str, Any] | None, *, quiet: bool) 
         f"{_expected(found['false_matches_expected'])}\nreport: {result.folder / 'report.html'}",
         quiet=quiet,
     )
-    if found["same_bytes"]:
-        say(f"{found['same_bytes']} of the matches are the very same file on both sides (flag same_bytes)", quiet=quiet)
-    if found["near_copies"]:
-        say(f"{found['near_copies']} of the matches are near-copies of a photo (flag near_copy)", quiet=quiet)
+    _tell_copies(found, quiet=quiet)
     tell_costs(result.costs, quiet=quiet)
     answer(
         {
@@ -151,6 +152,13 @@ def _tell(result: ScanResult, statement: dict[str, Any] | None, *, quiet: bool) 
         }
     )
     return exit_code(counts)
+
+
+def _tell_copies(found: dict[str, Any], *, quiet: bool) -> None:
+    if found["same_bytes"]:
+        say(f"{found['same_bytes']} of the matches are the very same file on both sides (flag same_bytes)", quiet=quiet)
+    if found["near_copies"]:
+        say(f"{found['near_copies']} of the matches are near-copies of a photo (flag near_copy)", quiet=quiet)
 
 
 def _expected(false_matches: float | None) -> str:

@@ -21,6 +21,7 @@ from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions, like_index
 from scanner.jobs.parts import vectors_of
 from scanner.jobs.predict import faces_memory_bytes, faces_seconds, index_cost
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
 from scanner.search import check_fingerprint
@@ -68,6 +69,7 @@ def build(
     sources: SourceOptions | None = None,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> BuildResult:
     """Embed `source` and make the index folder `out`.
@@ -80,6 +82,7 @@ def build(
         sources: how sources are read; identities come from here.
         resume: finish interrupted work; same bytes as without the interruption.
         force: replace what is there.
+        workers: who embeds; None for this process.
         progress: where to report.
 
     Raises:
@@ -98,7 +101,7 @@ def build(
         check_same_sources(out, account, specs)
         return BuildResult(out, rows, rows, Counts(**account["counts"]))
     intake = _take_in(
-        specs, work, sources, faces, options, resume=resume, progress=meter, plan={"job": "build"},
+        specs, work, sources, faces, options, resume=resume, workers=workers, progress=meter, plan={"job": "build"},
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
     meter.stage("index", total=intake.counts().faces or None, unit="faces")
@@ -137,6 +140,7 @@ def add(
     sources: SourceOptions | None = None,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> BuildResult:
     """Embed `source` with the index's own embedder and add its faces; items that are there already are left out.
@@ -153,7 +157,7 @@ def add(
             "references were erased from this index before; a source that still has their pictures brings them back"
         )
     intake = _take_in(
-        specs, work, sources, faces, options, resume=resume, progress=progress, plan={"job": "add"},
+        specs, work, sources, faces, options, resume=resume, workers=workers, progress=progress, plan={"job": "add"},
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
     check_fingerprint(index, intake.fingerprint, what="what was to be added")
@@ -187,6 +191,7 @@ def _take_in(
     options: BuildOptions,
     *,
     resume: bool,
+    workers: Workers | None,
     progress: Progress,
     plan: dict[str, Any],
     make_room: Callable[[], None],
@@ -194,7 +199,7 @@ def _take_in(
     return take_in(
         specs, work=work, sources=sources or SourceOptions(), faces=faces,
         progress=progress, plan=plan, resume=resume, keep_crops=options.with_crops, embedded_by=options.embedded_by,
-        make_room=make_room,
+        workers=workers, make_room=make_room,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from scanner.jobs.intake import take_in
 from scanner.jobs.options import READY, FaceOptions, SourceOptions, like_index, open_road
 from scanner.jobs.parts import vectors_of
 from scanner.jobs.ready import is_embeddings
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress
 from scanner.search import CALIBRATION_ROWS_MAX, check_fingerprint, count_pairs
 
@@ -174,6 +175,7 @@ def embed_for_copies(
     sources: SourceOptions,
     progress: Progress,
     resume: bool,
+    workers: Workers | None = None,
 ) -> CopyScores:
     """Embed the queries by the network of a copy index.
 
@@ -185,6 +187,7 @@ def embed_for_copies(
         sources: how the queries are read.
         progress: where to report.
         resume: take up the work in `work`.
+        workers: who embeds; None for this process.
 
     Raises:
         UsageError: the queries are ready embeddings.
@@ -192,11 +195,20 @@ def embed_for_copies(
     """
     check_pictures(specs, sources)
     own = replace(FaceOptions(), device=faces.device, workers=faces.workers, pixels_max=faces.pixels_max)
-    opened = open_road(like_index(own, copies.index.manifest.embedder))
+    own = like_index(own, copies.index.manifest.embedder)
+    opened = open_road(own)
     check_fingerprint(copies.index, opened.fingerprint, what="the network of that name on this machine")
     plan = {"job": "copies", "index": copies.index.manifest_sha256}
     intake = take_in(
-        specs, work=work, sources=sources, faces=own, progress=progress, plan=plan, resume=resume, opened=opened
+        specs,
+        work=work,
+        sources=sources,
+        faces=own,
+        progress=progress,
+        plan=plan,
+        resume=resume,
+        opened=opened,
+        workers=workers,
     )
     tables = list(intake.faces())
     places: dict[str, int] = {}

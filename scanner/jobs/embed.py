@@ -18,6 +18,7 @@ from scanner.jobs.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.predict import faces_memory_bytes, faces_seconds, writing_seconds
 from scanner.jobs.ready import is_embeddings
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
 from scanner.sources.location import clean_uri
@@ -43,6 +44,7 @@ def embed(
     keep_crops: bool = False,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> EmbedResult:
     """Write `out` (one row a face), and with `.rejects.parquet`, `.json` (counts and recipe) and `.costs.json` for its suffix.
@@ -55,6 +57,7 @@ def embed(
         keep_crops: keep the aligned crops as PNG, in the column `crop_png`.
         resume: finish interrupted work; same bytes as without the interruption.
         force: replace what is there.
+        workers: who embeds; None for this process.
         progress: where to report.
 
     Raises:
@@ -82,7 +85,7 @@ def embed(
     machine = machine_here(meter)
     intake = take_in(
         specs, work=work, sources=sources, faces=faces or FaceOptions(), progress=meter,
-        plan={"job": "embed"}, resume=resume, keep_crops=keep_crops,
+        plan={"job": "embed"}, resume=resume, keep_crops=keep_crops, workers=workers,
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
     meter.mark("writing", unit="faces", items=intake.counts().faces)

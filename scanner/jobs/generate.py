@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,12 +15,14 @@ from scanner import artefacts
 from scanner.errors import NothingScanned, RunMismatch, UsageError
 from scanner.jobs.folders import check_target, is_finished, remove_folder, sweep
 from scanner.jobs.generated_shards import Form, Made, shard_name, write_shard
+from scanner.jobs.image_pieces import images_by, images_here
 from scanner.jobs.numbered import Numbered
 from scanner.jobs.parts import begin_work
 from scanner.jobs.versions import versions
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
 from scanner.records import Reason
-from scanner.sources.generated import NOT_FINITE, encode_image, image_uri
+from scanner.sources.generated import NOT_FINITE, image_uri
 
 if TYPE_CHECKING:
     from scanner.generators import Generator
@@ -70,6 +72,7 @@ def generate(
     trusted: Sequence[str] = (),
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> GenerateResult:
     """Write `out` with images-000000.tar and so on (1 000 images each), rejects.parquet, and generated.json last.
@@ -86,6 +89,7 @@ def generate(
         trusted: packages besides `scanner` whose factories may run.
         resume: finish interrupted work; same bytes as without the interruption.
         force: replace what is there.
+        workers: who makes the images; None for this process, which writes them in any case.
         progress: where to report.
 
     Raises:
@@ -112,7 +116,8 @@ def generate(
     begin_work(work, plan, resume=resume)
     sweep(out)
     sweep(work)
-    markers = _make_shards(opened, out, work, plan, progress)
+    make = images_by(workers, generator, opened, seed, progress, device=device, trusted=trusted)
+    markers = _make_shards(opened, out, work, plan, make, progress)
     bad = [number for marker in markers for number in marker["bad"]]
     if len(bad) == count:
         remove_folder(out)
@@ -137,41 +142,37 @@ def estimate_generate(
     _check(count, seed, "tar")
     opened = open_generator(generator, device=device, trusted=trusted)  # which warms it up as well
     started = time.perf_counter()
-    made = list(_images(opened, seed, 0, block_images(opened)))
+    made = list(images_here(opened, seed, Silent(), 0, block_images(opened)))
     rate = len(made) / max(time.perf_counter() - started, 1e-9)
     size = sum(len(one.png) for one in made if one.png is not None) / len(made)
     return GenerateEstimate(count, str(opened.device), rate, count / rate, round(count * size))
 
 
 def _make_shards(
-    opened: Generator, out: Path, work: Path, plan: dict[str, Any], progress: Progress
+    opened: Generator,
+    out: Path,
+    work: Path,
+    plan: dict[str, Any],
+    make: Callable[[int, int], Iterator[Made]],
+    progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Write every shard that is not there yet, its marker after it; return all markers."""
+    """Write every shard that is not there yet, its marker after it; return all markers.
+
+    `make` takes the number of the first image and how many, and yields them.
+    """
     count, form = plan["count"], plan["form"]
     shards = -(-count // SHARD_IMAGES)
     parts = Numbered(work)
     done = len(parts.numbers())
     first = min(done * SHARD_IMAGES, count)
     progress.stage("images", total=count, unit="images", done=first)
-    images = _images(opened, plan["seed"], first, count - first, progress)
+    images = make(first, count - first)
     for number in range(done, shards):
         path = out / shard_name(number, form)
         good, bad = write_shard(path, form, islice(images, SHARD_IMAGES), fingerprint=opened.fingerprint)
         shard = {"name": path.name, "images": good, **(_file_facts(path) if good else {})}
         parts.finish(number, {"shard": shard, "bad": bad})
     return parts.documents()
-
-
-def _images(opened: Generator, seed: int, first: int, count: int, progress: Progress | None = None) -> Iterator[Made]:
-    """Yield images from number `first` on, as PNG."""
-    from scanner.generators.sample import sample_blocks
-
-    progress = progress or Silent()
-    for block in sample_blocks(opened, seed=seed, first=first, count=count, note=progress.note):
-        for row, pixels in enumerate(block.images_rgb_u8):
-            label = None if block.labels is None else int(block.labels[row])
-            yield Made(block.first + row, encode_image(pixels) if block.finite[row] else None, label)
-        progress.advance(len(block.images_rgb_u8))
 
 
 def _account(

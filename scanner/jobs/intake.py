@@ -11,12 +11,15 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from scanner.errors import NothingScanned, UsageError
+from scanner.jobs.embed_shards import embed_elsewhere
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
 from scanner.jobs.parts import Parts
 from scanner.jobs.ready import ReadyFaces, is_embeddings
+from scanner.jobs.workers import Workers
 from scanner.pipeline import SHARD_ENTRIES, embed_source
 from scanner.progress import Progress
 from scanner.records import Counts
+from scanner.sources import Source
 
 
 class Intake(Protocol):
@@ -69,6 +72,7 @@ def take_in(
     keep_crops: bool = False,
     embedded_by: str | None = None,
     opened: OpenedRoad | None = None,
+    workers: Workers | None = None,
     make_room: Callable[[], None] = lambda: None,
 ) -> Intake:
     """Embed every face of `specs`, taking up where a killed job was.
@@ -83,7 +87,8 @@ def take_in(
         resume: take up the work in `work`.
         keep_crops: keep every crop as PNG.
         embedded_by: name of the embedder of ready embeddings that do not say it themselves.
-        opened: the road, if the caller has opened it already.
+        opened: the road, if the caller has opened it already, from `faces`.
+        workers: who embeds; None for this process.
         make_room: called when all is opened and nothing is written yet: what `--force` throws away is kept till then.
 
     Raises:
@@ -101,19 +106,20 @@ def take_in(
     source = sources.open(specs)
     fingerprint, dim = opened.fingerprint, opened.road.embedder.dim
     parts = Parts(work, dim=dim, fingerprint=fingerprint, keep_crops=keep_crops)
-    whole_plan = {
-        **plan,
-        "source": source.describe(),
-        "source_options": sources.plan(),
-        "road": _without_device(opened.description),
-        "keep_crops": keep_crops,
-    }
+    whole_plan = _whole_plan(plan, source, sources, opened)
     make_room()
-    done = parts.begin(json.loads(json.dumps(whole_plan)), resume=resume)
+    done = parts.begin(whole_plan, resume=resume)
     before = parts.counts()
     progress.stage("faces", total=source.count(), unit="images", done=before.entries)
     if before.entries == done * SHARD_ENTRIES:  # else the last shard was cut short by the end of the source
-        for shard in embed_source(source, opened.road, first_shard=done, seen=parts.seen()):
+        if workers is None:
+            shards = embed_source(source, opened.road, first_shard=done, seen=parts.seen())
+        else:
+            shards = embed_elsewhere(
+                workers, tuple(specs), source, opened, sources=sources, faces=faces, shard_entries=SHARD_ENTRIES,
+                first_shard=done, seen=parts.seen(),
+            )  # fmt: skip
+        for shard in shards:
             parts.write(shard)
             progress.advance(shard.counts.entries)
     counts = parts.counts()
@@ -139,6 +145,19 @@ def _ready(
     make_room()
     intake.begin(work, {**plan, "source": intake.describe()}, resume=resume)
     return intake
+
+
+def _whole_plan(plan: dict[str, Any], source: Source, sources: SourceOptions, opened: OpenedRoad) -> dict[str, Any]:
+    """Return what a resumed job must find unchanged, as JSON gives it back."""
+    whole = {
+        **plan,
+        "source": source.describe(),
+        "source_options": sources.plan(),
+        "road": _without_device(opened.description),
+        "keep_crops": opened.road.keep_crops,
+    }
+    document: dict[str, Any] = json.loads(json.dumps(whole))
+    return document
 
 
 def _without_device(description: dict[str, Any]) -> dict[str, Any]:

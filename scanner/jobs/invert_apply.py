@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,15 @@ from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import ModelError, RunMismatch, UsageError
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep
+from scanner.jobs.invert_batches import InvertedShard, inverted_elsewhere
 from scanner.jobs.invert_feature_inputs import FeatureOptions, open_attacked
-from scanner.jobs.invert_latent import InversionResult, InvertedShard
+from scanner.jobs.invert_latent import InversionResult
 from scanner.jobs.invert_parts import InversionParts, ShardCounts
-from scanner.jobs.invert_pictures import Wanted, pictures_of
+from scanner.jobs.invert_pictures import Batch, Wanted, batches_of
 from scanner.jobs.options import SourceOptions
 from scanner.jobs.versions import versions
+from scanner.jobs.workers import Workers, check_same
 from scanner.progress import Progress, Silent
-from scanner.sources import Source
 from scanner.sources.location import clean_uri
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from scanner.inversion.features.stack import Inverse
     from scanner.inversion.plan import Recovered
+    from scanner.jobs.invert_batches import Inverted
 
 FORMAT, VERSION = "identity-leak-inversions", 1
 SHARD_IMAGES = 1024
@@ -64,6 +66,18 @@ class Attack:
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255.0).to(self.inverse.device)
             found += self._batch(images, first + start)
         return found
+
+    def invert(self, batch: Batch, entries: int) -> Inverted:
+        """Return what the inverse makes of a shard of `entries` entries."""
+        from scanner.inversion.latent import Account
+
+        found = self.recreate(batch.wanted, first=batch.number * entries)
+        return found, Account(places=len(found), worked=len(found))
+
+    def facts(self, folder: str | Path) -> dict[str, Any]:
+        """Return what identifies the inverse in `folder`, its network and the cut."""
+        inverse = artefacts.read_json(Path(folder) / "inverse.json")["weights_sha256"]
+        return {"inverse": inverse, "network": self.inverse.network_fingerprint, "cut": self.cut}
 
     def _batch(self, images: Tensor, first: int) -> list[Recovered]:
         from scanner.inversion.plan import Recovered
@@ -138,6 +152,7 @@ def apply_inverse(
     sources: SourceOptions | None = None,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> InversionResult:
     """Re-create images from what the network makes of them at a cut.
@@ -154,6 +169,7 @@ def apply_inverse(
         sources: how images are read.
         resume: go on with interrupted work.
         force: replace what is there.
+        workers: who re-creates; None for this process.
         progress: where to report.
 
     Raises:
@@ -162,10 +178,7 @@ def apply_inverse(
     out, progress, sources = Path(out), progress or Silent(), sources or SourceOptions()
     check_target(out, out / "unfinished", kind="inversions", resume=resume, force=force)
     attack = open_attack(folder, cut, network=network, device=device, trusted=trusted)
-    facts = {
-        "inverse": artefacts.read_json(Path(folder) / "inverse.json")["weights_sha256"],
-        "network": attack.inverse.network_fingerprint, "cut": attack.cut,
-    }  # fmt: skip
+    facts = attack.facts(folder)
     if is_finished(out, out / "unfinished", resume=resume):
         return _finished(out, facts, images)
     source = sources.open(images)
@@ -179,7 +192,18 @@ def apply_inverse(
     sweep(out)
     progress.stage("re-creating", total=source.count(), unit="images", done=parts.counts().entries)
     if not parts.is_read_out(shard_images):
-        for shard in _shards(source, attack, parts, first=done, size=shard_images, progress=progress):
+        batches = batches_of(
+            source, first=done, entries=shard_images, shape_px=attack.shape_px, share=1.0, seen=parts.seen()
+        )
+        if workers is None:
+            shards = _shards(batches, attack, entries=shard_images, progress=progress)
+        else:
+            work = ApplyBatches(
+                str(folder), attack.cut, None if network is None else str(network), device, tuple(trusted), shard_images,
+                {**facts, "device": attack.inverse.device.type},
+            )  # fmt: skip
+            shards = inverted_elsewhere(workers, work, batches, progress)
+        for shard in shards:
             parts.write(shard)
     return _finish(parts, attack, facts, images, source.uri)
 
@@ -199,25 +223,42 @@ def _finish(
     return InversionResult(out, counts, summary)
 
 
-def _shards(
-    source: Source, attack: Attack, parts: InversionParts, *, first: int, size: int, progress: Progress
-) -> Iterator[InvertedShard]:
-    """Yield the shards from number `first` on."""
-    from scanner.inversion.latent import Account
+def _shards(batches: Iterator[Batch], attack: Attack, *, entries: int, progress: Progress) -> Iterator[InvertedShard]:
+    """Yield the re-created shards, one after the other, made in this process."""
+    for batch in batches:
+        found, account = attack.invert(batch, entries)
+        progress.advance(len(batch.wanted) + len(batch.rejects))
+        yield InvertedShard(batch.number, batch.wanted, found, batch.rejects, account)
 
-    entries = pictures_of(source, skip=first * size, shape_px=attack.shape_px, share=1.0, seen=parts.seen())
-    number, is_over = first, False
-    while not is_over:
-        batch = list(islice(entries, size))
-        is_over = len(batch) < size
-        wanted = [entry for entry in batch if isinstance(entry, Wanted)]
-        rejects = [entry for entry in batch if not isinstance(entry, Wanted)]
-        if not wanted and not rejects:
-            return
-        found = attack.recreate(wanted, first=number * size)
-        progress.advance(len(wanted) + len(rejects))
-        yield InvertedShard(number, wanted, found, rejects, Account(places=len(wanted), worked=len(wanted)))
-        number += 1
+
+@dataclass(frozen=True, slots=True)
+class ApplyBatches:
+    """Re-creates batches; see `workers.Work`.  `seen_here` is what the machine that asks knows of inverse and network."""
+
+    folder: str
+    cut: str
+    network: str | None
+    device: str
+    trusted: tuple[str, ...]
+    entries: int
+    seen_here: dict[str, Any]
+    threads: int = 1
+
+    @property
+    def needs_gpu(self) -> bool:
+        """See `Work`."""
+        return bool(self.seen_here["device"] == "cuda")
+
+    def name(self, batch: Batch) -> str:
+        """See `Work`."""
+        return f"Shard {batch.number} of the pictures to re-create ({len(batch.wanted)} pictures)"
+
+    def open(self) -> Callable[[Batch], Inverted]:
+        """See `Work`."""
+        attack = open_attack(self.folder, self.cut, network=self.network, device=self.device, trusted=self.trusted)
+        there = {**attack.facts(self.folder), "device": attack.inverse.device.type}
+        check_same(f"the inverse {self.folder}", self.seen_here, there)
+        return partial(attack.invert, entries=self.entries)
 
 
 def _finished(out: Path, facts: dict[str, Any], images: Sequence[str]) -> InversionResult:

@@ -7,7 +7,6 @@ that is resumed leaves the bytes of one that was not killed.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,18 +16,18 @@ from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import RunMismatch
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep
+from scanner.jobs.invert_batches import InvertBatches, InvertedShard, inverted_elsewhere
 from scanner.jobs.invert_options import InvertOptions
 from scanner.jobs.invert_parts import InversionParts, ShardCounts
-from scanner.jobs.invert_pictures import Wanted, pictures_of
+from scanner.jobs.invert_pictures import Batch, batches_of
 from scanner.jobs.options import SourceOptions
 from scanner.jobs.versions import versions
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
-from scanner.records import Reject
-from scanner.sources import Source
 from scanner.sources.location import clean_uri
 
 if TYPE_CHECKING:
-    from scanner.inversion.latent import Account, Recovered
+    from scanner.inversion.latent import Recovered
     from scanner.jobs.invert_tools import Tools
 
 FORMAT, VERSION = "identity-leak-inversions", 1
@@ -54,6 +53,7 @@ def invert_latent(
     sources: SourceOptions | None = None,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> InversionResult:
     """Search, for every image, the latent that makes it.
@@ -66,6 +66,7 @@ def invert_latent(
         sources: how the images are read.
         resume: go on with interrupted work.
         force: replace what is there.
+        workers: who inverts; None for this process, which trains an encoder in any case.
         progress: where to report.
 
     Raises:
@@ -99,45 +100,20 @@ def invert_latent(
     done = parts.begin(plan, resume=resume)
     sweep(out)
     tools.make_encoder(options, progress)
-    slots = parts.slots(tools, options)
+    slots, entries = parts.slots(tools, options), shard_entries(tools, options)
     progress.stage("inversion", total=source.count(), unit="images", done=parts.counts().entries)
-    if not parts.is_read_out(shard_entries(tools, options)):
-        for shard in _shards(source, tools, options, parts, slots=slots, first=done, progress=progress):
+    if not parts.is_read_out(entries):
+        batches = batches_of(
+            source, first=done, entries=entries, shape_px=tools.generator.shape_px, share=options.centre, seen=parts.seen()
+        )  # fmt: skip
+        inverting = InvertBatches.like(tools, generator, options, slots=slots, entries=entries)
+        for shard in _shards(batches, tools, inverting, workers, progress):
             parts.write(shard)
     parts.check_any(source.uri, done="inverted")
     counts, summary = parts.counts(), parts.merge()
     _write_account(out, generator, images, options, tools, counts, summary, slots)
     remove_folder(work)
     return InversionResult(out, counts, summary)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class InvertedShard:
-    """One shard: the pictures that were wanted, what was found for each, and the rejects."""
-
-    number: int
-    wanted: list[Wanted]
-    found: list[Recovered]
-    rejects: list[Reject]
-    account: Account
-
-    def counts(self) -> ShardCounts:
-        """Return what became of every entry of this shard."""
-        statuses = Counter(one.status for one in self.found)
-        reasons = Counter(reject.reason.value for reject in self.rejects)
-        duplicates = reasons.get("duplicate", 0)
-        failed = statuses.pop("failed", 0)
-        return ShardCounts(
-            entries=len(self.wanted) + len(self.rejects),
-            inverted=len(self.found) - failed,
-            failed=failed,
-            duplicates=duplicates,
-            rejected=len(self.rejects) - duplicates,
-            statuses=dict(sorted(statuses.items())),
-            reasons=dict(sorted(reasons.items())),
-            places=self.account.places,
-            worked=self.account.worked,
-        )
 
 
 def shard_entries(tools: Tools, options: InvertOptions) -> int:
@@ -147,45 +123,24 @@ def shard_entries(tools: Tools, options: InvertOptions) -> int:
 
 
 def _shards(
-    source: Source,
-    tools: Tools,
-    options: InvertOptions,
-    parts: InversionParts,
-    *,
-    slots: int,
-    first: int,
-    progress: Progress,
+    batches: Iterator[Batch], tools: Tools, inverting: InvertBatches, workers: Workers | None, progress: Progress
 ) -> Iterator[InvertedShard]:
-    """Yield the shards from number `first` on."""
+    """Yield the inverted shards in order, made by workers or in this process."""
     from scanner.inversion.latent import Account
 
-    size = shard_entries(tools, options)
-    entries = pictures_of(
-        source, skip=first * size, shape_px=tools.generator.shape_px, share=options.centre, seen=parts.seen()
-    )
-    number, is_over = first, False
-    while not is_over:
-        rejects: list[Reject] = []
-        wanted: list[Wanted] = []
-        for entry in entries:
-            if isinstance(entry, Wanted):
-                wanted.append(entry)
-            else:
-                rejects.append(entry)
-            if len(wanted) + len(rejects) == size:
-                break
-        else:
-            is_over = True
-        if not wanted and not rejects:
-            return
-        progress.advance(len(rejects))
+    if workers is not None:
+        yield from inverted_elsewhere(workers, inverting, batches, progress)
+        return
+    options, slots = inverting.options, inverting.slots
+    for batch in batches:
+        progress.advance(len(batch.rejects))
         account = Account()
         found: list[Recovered] = []
-        for one in tools.invert(wanted, options, slots=slots, number=number * size, account=account):
+        number = batch.number * inverting.entries
+        for one in tools.invert(batch.wanted, options, slots=slots, number=number, account=account):
             found.append(one)
             progress.advance(1)
-        yield InvertedShard(number, wanted, found, rejects, account)
-        number += 1
+        yield InvertedShard(batch.number, batch.wanted, found, batch.rejects, account)
 
 
 def _write_account(

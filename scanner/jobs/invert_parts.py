@@ -24,7 +24,7 @@ from scanner.records import Reject
 
 if TYPE_CHECKING:
     from scanner.inversion.latent import Recovered
-    from scanner.jobs.invert_latent import InvertedShard
+    from scanner.jobs.invert_batches import InvertedShard
     from scanner.jobs.invert_options import InvertOptions
     from scanner.jobs.invert_pictures import Wanted
     from scanner.jobs.invert_tools import Tools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import cv2
 import numpy as np
@@ -38,6 +39,28 @@ def pictures_of(
     """
     for entry in source.entries(skip=skip):
         yield _one(entry, shape_px, share, seen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The entries of one shard: pictures and rejects, each in the order of the source."""
+
+    number: int
+    wanted: list[Wanted]
+    rejects: list[Reject]
+
+
+def batches_of(
+    source: Source, *, first: int, entries: int, shape_px: tuple[int, int], share: float, seen: set[str]
+) -> Iterator[Batch]:
+    """Yield shards of `entries` entries from number `first` on; the other arguments are those of `pictures_of`."""
+    pictures = pictures_of(source, skip=first * entries, shape_px=shape_px, share=share, seen=seen)
+    for number in count(first):
+        some = list(islice(pictures, entries))
+        if not some:
+            return
+        wanted = [entry for entry in some if isinstance(entry, Wanted)]
+        yield Batch(number, wanted, [entry for entry in some if isinstance(entry, Reject)])
 
 
 def _one(entry: Item | Reject, shape_px: tuple[int, int], share: float, seen: set[str]) -> Wanted | Reject:

@@ -25,6 +25,7 @@ from scanner.jobs.predict import faces_memory_bytes, faces_seconds, join_cost
 from scanner.jobs.prepare import Prepared, bring_to_domain, prepare
 from scanner.jobs.results import write_results
 from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
 from scanner.report.page import write_page
 from scanner.search import check_fingerprint
@@ -53,6 +54,7 @@ def scan(
     sources: SourceOptions | None = None,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
     """Search the faces of `queries` against indexes and write a run folder.
@@ -66,6 +68,7 @@ def scan(
         sources: how sources are read.
         resume: finish the run that was interrupted in `out`; the bytes are those of an uninterrupted one.
         force: replace what is in `out`.
+        workers: who embeds and searches; None for this process.  All else is done here.
         progress: where to report.
 
     Raises:
@@ -83,13 +86,13 @@ def scan(
     intake = take_in(
         specs, work=work / "faces", sources=sources, faces=opened.faces, progress=meter, resume=resume,
         plan=opened.plan(with_crops=options.with_crops), keep_crops=options.with_crops, embedded_by=options.embedded_by,
-        opened=opened.road, make_room=partial(_make_room, out, opened.policy, force=force),
+        opened=opened.road, workers=workers, make_room=partial(_make_room, out, opened.policy, force=force),
     )  # fmt: skip
     for gallery in opened.galleries:
         check_fingerprint(gallery.index, intake.fingerprint, what="the queries' embedder")
     if options.null_match:
         opened = bring_to_domain(opened, intake, specs, options, sources, out=out, progress=meter)
-    summary = _search(out, work, opened, intake, specs, options, sources, meter)
+    summary = _search(out, work, opened, intake, specs, options, sources, workers, meter)
     taken = _write_costs(out, meter, opened, intake, specs, sources, resume=resume)
     write_json(out / "run.json", summary)  # the last of the data: a run folder with run.json is complete
     write_page(out)
@@ -105,16 +108,27 @@ def _search(
     specs: Sequence[str],
     options: ScanOptions,
     sources: SourceOptions,
+    workers: Workers | None,
     progress: Meter,
 ) -> dict[str, Any]:
     """Search, weigh, write the tables; return what stands in `run.json`."""
     joined = JoinParts(work / "join")
-    joined.run(intake, scan.galleries, threshold=scan.threshold.value, progress=progress)
+    joined.run(
+        intake, scan.galleries, threshold=scan.threshold.value, memory_bytes=options.memory_bytes, workers=workers,
+        progress=progress,
+    )  # fmt: skip
     progress.mark("results", unit="faces", items=intake.counts().faces)
     copies = None
     if scan.copies is not None:
         copies = embed_for_copies(
-            specs, scan.copies, work=work / "copies", faces=scan.faces, sources=sources, progress=progress, resume=True
+            specs,
+            scan.copies,
+            work=work / "copies",
+            faces=scan.faces,
+            sources=sources,
+            workers=workers,
+            progress=progress,
+            resume=True,
         )
     evidence = None
     if scan.nulls:

@@ -2,8 +2,7 @@
 
 The first embedder's run is the run folder itself; each further one, a *witness*, has a whole run in `RUN/witness-2` and
 so on.  `joint.parquet` and then `joint.json` follow.  An embedder that the generator or its attack used is run and shown,
-and has no part in the joint statement: what was optimised for a network looks like success to that network (Ho et al.
-2025).
+and has no part in the joint statement: what was optimised for a network looks like success to it (Ho et al. 2025).
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.ready import ReadyFaces, is_embeddings
 from scanner.jobs.scan import ScanResult, scan
 from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
 from scanner.report.page import write_page
 from scanner.sessions import choose_device
@@ -87,6 +87,7 @@ def scan_with_witnesses(
     sources: SourceOptions | None = None,
     resume: bool = False,
     force: bool = False,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> WitnessedResult:
     """Scan with each embedder and weigh what they say together.
@@ -103,6 +104,7 @@ def scan_with_witnesses(
         sources: how sources are read.
         resume: go on where a killed job was; the bytes are those of an uninterrupted one.
         force: replace what is in `out`.
+        workers: as of `scan`.
         progress: where to report.
 
     Raises:
@@ -127,12 +129,11 @@ def scan_with_witnesses(
             options, null=witness.null, calibrate_on=_calibrate_on(options, witnesses[0], witness),
             copies=options.copies if witness.number == 1 else None,  # pictures are what they are: once is enough
         )  # fmt: skip
-        run = scan(
+        runs.append(scan(
             list(witness.queries), against=list(witness.against), out=out / witness.folder, options=own,
             faces=replace(faces, embedder=witness.spec) if embedders else faces, sources=sources, resume=resume,
-            force=force and witness.number == 1, progress=progress,
-        )  # fmt: skip
-        runs.append(run)
+            force=force and witness.number == 1, workers=workers, progress=progress,
+        ))  # fmt: skip
     accounts = [_account(witness, run) for witness, run in zip(witnesses, runs, strict=True)]
     joint = write_joint(out, accounts, seed=options.seed, level=options.level)
     write_page(out)
@@ -210,10 +211,9 @@ def _embedders(
             "each embedder, or the images."
         )
     if any(ready):
-        prints = [ReadyFaces(spec, sources, embedded_by=embedded_by).fingerprint for spec in queries]
         found = [
-            Witness(number, spec, fingerprint, (spec,))
-            for number, (spec, fingerprint) in enumerate(zip(queries, prints, strict=True), 1)
+            Witness(number, spec, ReadyFaces(spec, sources, embedded_by=embedded_by).fingerprint, (spec,))
+            for number, spec in enumerate(queries, 1)
         ]
     else:
         device = choose_device(faces.device)

@@ -26,6 +26,7 @@ class ChainedSource:
     def __init__(self, parts: Sequence[Source], *, uri: str = "") -> None:
         """Keep the parts; `uri` is what the user named, if that was one thing (a pattern)."""
         self._parts = tuple(parts)
+        self._lengths: dict[int, int] = {}
         first = self._parts[0].uri if self._parts else ""
         self.uri = uri or (f"{first} and {len(self._parts) - 1} more" if len(self._parts) > 1 else first)
 
@@ -52,8 +53,10 @@ class ChainedSource:
 
     def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
         """Yield the entries of each part in turn; parts that lie before `skip` are only counted."""
-        for part in self._parts:
-            passed = min(skip, _length(part)) if skip else 0
+        for place, part in enumerate(self._parts):
+            if skip and place not in self._lengths:
+                self._lengths[place] = _length(part)  # an archive may have to be walked for it, once
+            passed = min(skip, self._lengths[place]) if skip else 0
             skip -= passed
             yield from part.entries(skip=passed)
 

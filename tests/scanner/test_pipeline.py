@@ -18,7 +18,7 @@ from PIL import Image
 from scanner import pipeline
 from scanner.faces.base import Found
 from scanner.images import decode_item
-from scanner.pipeline import Road, Shard, embed_source
+from scanner.pipeline import Road, Shard, embed_shard, embed_source
 from scanner.records import Counts, Face, Item, Picture, Quality, Reason, Reject
 
 DIM = 8
@@ -232,6 +232,32 @@ def test_a_road_taken_up_at_any_shard_gives_the_rest_bit_for_bit(
         assert [plain(f) for f in one.faces] == [plain(f) for f in other.faces]
         assert (one.items_rejected, one.faces_rejected) == (other.items_rejected, other.faces_rejected)
         assert one.counts == other.counts
+
+
+@settings(max_examples=60, deadline=None)
+@given(entries=_entries(), size=st.integers(1, 7), keep_crops=st.booleans())
+def test_shards_walked_alone_and_settled_in_order_are_those_of_one_road(
+    entries: list[Item | Reject], size: int, keep_crops: bool
+) -> None:
+    road, source = road_with(keep_crops=keep_crops), ListSource(entries)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "SHARD_ENTRIES", size)
+        whole = list(embed_source(source, road))
+
+    numbers = range(len(whole))
+    alone = {number: embed_shard(source, road, number, entries=size) for number in reversed(numbers)}
+    seen: set[bytes] = set()
+    settled = [alone[number].settle(seen).shard() for number in numbers]
+
+    for one, other in zip(settled, whole, strict=True):
+        assert one.vectors.tobytes() == other.vectors.tobytes()
+        assert [plain(f) for f in one.faces] == [plain(f) for f in other.faces]
+        assert (one.number, one.items_rejected, one.faces_rejected) == (
+            other.number, other.items_rejected, other.faces_rejected,
+        )  # fmt: skip
+        assert one.counts == other.counts
+    assert seen == {bytes.fromhex(entry.item_id) for entry in entries if isinstance(entry, Item)}
+    assert embed_shard(source, road, len(whole), entries=size).outcomes == ()
 
 
 def test_bytes_met_twice_are_one_item_within_a_shard_and_across_shards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from small_gen import write_generator
 from scanner import artefacts
 from scanner.errors import NothingScanned, RunMismatch, UsageError
 from scanner.jobs import generate as job
+from scanner.jobs import image_pieces
 from scanner.jobs.generate import estimate_generate, generate
 from scanner.records import Item
 from scanner.sources import open_source
@@ -86,7 +87,7 @@ def test_neither_shards_nor_blocks_decide_on_an_image(gen, tmp_path, monkeypatch
 def test_interrupted_work_is_finished_with_the_same_bytes(dies_after, gen, tmp_path, monkeypatch) -> None:
     generate(gen, tmp_path / "whole", count=130, seed=3)
     made = 0
-    encode = job.encode_image
+    encode = image_pieces.encode_image
 
     def dying(pixels):
         nonlocal made
@@ -95,10 +96,10 @@ def test_interrupted_work_is_finished_with_the_same_bytes(dies_after, gen, tmp_p
             raise KeyboardInterrupt
         return encode(pixels)
 
-    monkeypatch.setattr(job, "encode_image", dying)
+    monkeypatch.setattr(image_pieces, "encode_image", dying)
     with pytest.raises(KeyboardInterrupt):
         generate(gen, tmp_path / "out", count=130, seed=3)
-    monkeypatch.setattr(job, "encode_image", encode)
+    monkeypatch.setattr(image_pieces, "encode_image", encode)
     with pytest.raises(UsageError, match="--resume"):
         generate(gen, tmp_path / "out", count=130, seed=3)
     with pytest.raises(RunMismatch, match="seed changed"):
@@ -114,7 +115,7 @@ def test_what_was_finished_is_not_made_again(gen, tmp_path, monkeypatch) -> None
     sampling = importlib.import_module("scanner.generators.sample")  # the package has a function of that name
     blocks = sampling.sample_blocks
     monkeypatch.setattr(sampling, "sample_blocks", lambda *a, **k: calls.append(k["first"]) or blocks(*a, **k))
-    encode = job.encode_image
+    encode = image_pieces.encode_image
     left = iter(range(110))
 
     def dying(pixels):
@@ -122,10 +123,10 @@ def test_what_was_finished_is_not_made_again(gen, tmp_path, monkeypatch) -> None
             raise KeyboardInterrupt
         return encode(pixels)
 
-    monkeypatch.setattr(job, "encode_image", dying)
+    monkeypatch.setattr(image_pieces, "encode_image", dying)
     with pytest.raises(KeyboardInterrupt):
         generate(gen, tmp_path / "out", count=130)
-    monkeypatch.setattr(job, "encode_image", encode)
+    monkeypatch.setattr(image_pieces, "encode_image", encode)
     generate(gen, tmp_path / "out", count=130, resume=True)
 
     assert calls == [0, 100]

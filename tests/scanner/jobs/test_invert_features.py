@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ray_work import InTurn
 from small_gen import pictures, write_generator
 from small_net import soft_picture, write_network, write_photos
 
@@ -220,6 +221,14 @@ def test_apply_resumed_equals_uninterrupted(
     assert again.counts.inverted == 10
     with pytest.raises(RunMismatch, match="another cut"):
         apply_inverse(inverse, [str(photos)], out, cut="linear", sources=BY_NAME, resume=True)
+
+
+def test_workers_leave_the_bytes_of_one_process(inverse: Path, photos: Path, applied: Path, tmp_path: Path) -> None:
+    apply_inverse(
+        inverse, [str(photos)], tmp_path / "out", cut="relu", sources=BY_NAME, shard_images=5, workers=InTurn()
+    )
+
+    assert bytes_of(tmp_path / "out") == bytes_of(applied)
 
 
 def test_pictures_that_are_none_are_no_result(inverse: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_people import files_of
+from ray_work import InTurn
 from small_gen import pictures, write_generator
 
 from scanner import artefacts
@@ -121,6 +122,16 @@ def test_shards_change_no_result(generator: Path, images: Path, inverted: Path, 
         assert one["pixel_mse"] == pytest.approx(other["pixel_mse"], rel=0.1, abs=1e-6)
     with tarfile.open(tmp_path / "out" / "reconstructions-000000.tar") as tar:
         assert len([name for name in tar.getnames() if name.endswith(".png")]) == 12
+
+
+@pytest.mark.parametrize("encoder", ["none", "train"])
+def test_workers_leave_the_bytes_of_one_process(encoder: str, generator: Path, images: Path, tmp_path: Path) -> None:
+    options = replace(QUICK, encoder=encoder, encoder_steps=20)
+
+    for name, by in (("alone", None), ("together", InTurn())):
+        invert_latent(generator, [str(images)], tmp_path / name, options=options, sources=BY_NAME, workers=by)
+
+    assert files_of(tmp_path / "together") == files_of(tmp_path / "alone")
 
 
 def test_shards_of_large_images_hold_fewer(
