@@ -44,6 +44,11 @@ class Step:
 
 BENCHMARKS = (
     Step(
+        "bench_join",
+        ("benchmarks/bench_join_gpu.py", "--device", "{device}", "--out", "{out}/bench_join_gpu"),
+        600,
+    ),
+    Step(
         "bench_inversion",
         ("benchmarks/bench_inversion.py", "--builtin", "--device", "{device}", "--out", "{out}/bench_inversion_gpu"),
         600,

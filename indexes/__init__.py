@@ -3,7 +3,7 @@
     build_index     blocks of vectors and metadata -> an index folder
     open_index      an index folder -> Index
     Index           references, engine, lookup; add, remove, compact, verify
-    Engine          search(queries, threshold=, k=) -> Hits; exact, flat and compressed keep one contract
+    Engine          search(queries, threshold=, k=) -> Hits; exact, flat, compressed and cuda keep one contract
     VectorBatch     unit vectors, checked
     Hits            query_row, reference_id, score: three columns in one order
     References      searchable rows, in memory or memory-mapped

@@ -4,6 +4,7 @@ An engine feeds rough scores of tile after tile, each with a bound of its error;
 below which nothing can matter any more, and at the end scores what is left exactly.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,6 +66,7 @@ class Candidates:
         self._best: Float32Array = np.full((queries, self._k), -np.inf, np.float32)
         self._picked: list[Picked] = []
         self._count = 0
+        self._lock = threading.Lock()
         self._prune_at = _PRUNE_ROWS
         no_best = np.full(queries, -np.inf if self._k else np.inf, np.float32)
         self.bars: Float32Array = self._bar_for(no_best)
@@ -90,26 +92,25 @@ class Candidates:
         line, run = np.nonzero(rough.peaks >= least[:, None])
         found, place = np.nonzero(products.reshape(n, runs, -1)[line, run] >= least[line, None])
         line, column = line[found], run[found] * (tile_rows // runs) + place
-        middle, off = products[line, column] * scale[line], error[line]
-        query_row = (line + start).astype(np.int32)
-        return Picked(query_row, column + row_start, _down(middle - off), _up(middle + off))
+        return picked(line + start, column + row_start, products[line, column] * scale[line], error[line])
 
-    def add(self, picked: Picked) -> None:
-        """Keep what `select` picked and raise the bars; one thread only.
+    def add(self, some: Picked) -> None:
+        """Keep candidates and raise the bars; for any thread.
 
         Raises:
             TooManyHits: more candidates than `hits_max` allows hits.
         """
-        if not picked.row.size:
+        if not some.row.size:
             return
-        self._picked.append(picked)
-        self._count += picked.row.size
-        if self._k:
-            self._improve_best(picked.query_row, picked.lower)
-        if self._count > min(self._prune_at, self._question.hits_max):
-            self._prune()
-            self._question.check_count(self._count)
-            self._prune_at = self._count + _PRUNE_ROWS
+        with self._lock:
+            self._picked.append(some)
+            self._count += some.row.size
+            if self._k:
+                self._improve_best(some.query_row, some.lower)
+            if self._count > min(self._prune_at, self._question.hits_max):
+                self._prune()
+                self._question.check_count(self._count)
+                self._prune_at = self._count + _PRUNE_ROWS
 
     def hits(self) -> Hits:
         """Score what is left exactly and return the hits."""
@@ -145,6 +146,16 @@ class Candidates:
 
 
 _NOTHING = Picked(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+
+
+def picked(
+    query_row: npt.NDArray[np.int64],
+    row: npt.NDArray[np.int64],
+    middle: npt.NDArray[np.float64],
+    off: npt.NDArray[np.float64],
+) -> Picked:
+    """Return pairs whose exact scores are within `off` of `middle`."""
+    return Picked(query_row.astype(np.int32), row, _down(middle - off), _up(middle + off))
 
 
 def _least(bars: Any, scale: Any, error: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

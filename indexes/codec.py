@@ -11,6 +11,7 @@ much a compressed score of any of its rows may differ from the exact one: not an
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,15 +124,16 @@ class Codec:
         return codes, (float(scale), length, float(residual.max()) + float(slack))
 
 
-def score_error(queries: Queries, length: float, residual: float) -> npt.NDArray[np.float64]:
+def score_error(rest: Any, length: Any, residual: Any) -> Any:
     """Return by how much compressed scores of a block may differ from exact ones, for each query: float64 (q,).
+
+    `rest` is that of `Queries`, `length` and `residual` are bounds of a block; arrays or tensors, broadcast.
 
     With x̂ = A s c for a row x and ŷ = s_y c_y for the turned query Aᵀy:
     ⟨y, x⟩ - s s_y ⟨c_y, c⟩ = ⟨y, x - x̂⟩ + ⟨Aᵀy - ŷ, s c⟩, at most ‖y‖·‖x - x̂‖ + ‖Aᵀy - ŷ‖·‖s c‖ (Cauchy, Schwarz).
     ‖y‖ is within 1e-3 of 1.
     """
-    error: npt.NDArray[np.float64] = 1.001 * residual + queries.rest * length
-    return error
+    return 1.001 * residual + rest * length
 
 
 def fit_codec(sample: Float32Array, *, seed: int) -> Codec:

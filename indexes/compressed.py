@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from indexes.byte_products import check_products, multiply_bytes, one_torch_thread
-from indexes.candidates import Rough
+from indexes.candidates import Candidates, Rough
 from indexes.codec import BLOCK_ROWS, Codec, score_error
 from indexes.engine import HITS_MAX, check_question
 from indexes.errors import IndexesError
@@ -26,7 +26,7 @@ from indexes.tiled import cores, one_blas_thread, search_tiles
 from indexes.vectors import Float32Array, VectorBatch, product_margin
 
 TILE_QUERIES = 1000
-_LOOSE = 0.1
+LOOSE = 0.1
 """Residual from which a block is searched by its vectors: its codes would rule out too little."""
 
 
@@ -79,21 +79,23 @@ class CompressedEngine:
         question = check_question(queries, dim=self.dim, threshold=threshold, k=k, hits_max=hits_max)
         coded = self._codec.encode_queries(question.queries)
 
-        def score(block: slice, tile: CodeTile, scratch: threading.local) -> Rough:
+        def look(candidates: Candidates, block: slice, tile: CodeTile, scratch: threading.local) -> None:
             scale, length, residual = tile.bounds.tolist()
-            if residual > _LOOSE:
+            if residual > LOOSE:
                 vectors = tile.vectors.astype(np.float32, copy=False)
                 floats = multiply(question.queries[block], vectors, tile.dead, scratch)
-                return Rough(floats, 1.0, product_margin(self.dim), peaks_of(floats))
-            some = coded[block]
-            products, peaks = multiply_bytes(some.codes, tile.codes, tile.dead, scratch)
-            return Rough(products, some.scale * scale, score_error(some, length, residual), peaks)
+                rough = Rough(floats, 1.0, product_margin(self.dim), peaks_of(floats))
+            else:
+                some = coded[block]
+                products, peaks = multiply_bytes(some.codes, tile.codes, tile.dead, scratch)
+                rough = Rough(products, some.scale * scale, score_error(some.rest, length, residual), peaks)
+            candidates.add(candidates.select(block.start, tile.row_start, rough))
 
         return search_tiles(
             question,
             self._references,
             self._references.code_tiles(),
-            score,
+            look,
             block_queries=TILE_QUERIES,
             threads=self._threads,
             context=_own_threads(),

@@ -28,7 +28,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name for reports: exact, flat or compressed."""
+        """Short name for reports: exact, flat, compressed or cuda."""
         ...
 
     @property

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from indexes.candidates import Rough
+from indexes.candidates import Candidates, Rough
 from indexes.engine import HITS_MAX, check_question
 from indexes.errors import MemoryTooSmall
 from indexes.hits import Hits
@@ -70,15 +70,16 @@ class ExactEngine:
         question = check_question(queries, dim=self.dim, threshold=threshold, k=k, hits_max=hits_max)
         error = product_margin(self.dim)
 
-        def score(block: slice, tile: Tile, scratch: threading.local) -> Rough:
+        def look(candidates: Candidates, block: slice, tile: Tile, scratch: threading.local) -> None:
             products = multiply(question.queries[block], tile.vectors, tile.dead, scratch)
-            return Rough(products, 1.0, error, peaks_of(products))
+            rough = Rough(products, 1.0, error, peaks_of(products))
+            candidates.add(candidates.select(block.start, tile.row_start, rough))
 
         return search_tiles(
             question,
             self._references,
             self._references.tiles(self.tile_rows),
-            score,
+            look,
             block_queries=self.tile_queries,
             threads=self._threads,
             context=one_blas_thread(),

@@ -9,13 +9,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
-from indexes.candidates import Candidates, Rough
+from indexes.candidates import Candidates
 from indexes.engine import Question
 from indexes.hits import Hits
 from indexes.references import References
@@ -23,24 +21,14 @@ from indexes.references import References
 TILES_WAITING = 2
 """Tiles queued for each thread."""
 
-
-class AnyTile(Protocol):
-    """Some neighbouring references."""
-
-    @property
-    def row_start(self) -> int:
-        """Row of the references that the tile begins with."""
-        ...
-
-
-T = TypeVar("T", bound=AnyTile)
+T = TypeVar("T")
 
 
 def search_tiles(
     question: Question,
     references: References,
     tiles: Iterable[T],
-    score: Callable[[slice, T, threading.local], Rough],
+    look: Callable[[Candidates, slice, T, threading.local], None],
     *,
     block_queries: int,
     threads: int,
@@ -52,7 +40,8 @@ def search_tiles(
         question: what is asked.
         references: where rows point, for ids and for exact scores.
         tiles: all of them, in any order.
-        score: rough scores of a slice of the queries with a tile; called by many threads, each with its own scratch.
+        look: adds to the candidates what a tile holds for a slice of the queries; called by many threads, each with
+            its own scratch.
         block_queries: queries of one call.
         threads: that call it.
         context: entered around the work, to keep each product on the thread that calls it: a library with threads of its
@@ -61,19 +50,16 @@ def search_tiles(
     candidates = Candidates(question, references)
     scratch = threading.local()
 
-    def look(block: slice, tile: T) -> Any:
-        return candidates.select(block.start, tile.row_start, score(block, tile, scratch))
-
     with context, ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Any]] = deque()
         try:
             for tile in tiles:
                 for start in range(0, question.queries.shape[0], block_queries):
                     if len(waiting) >= threads * TILES_WAITING:
-                        candidates.add(waiting.popleft().result())
-                    waiting.append(pool.submit(look, slice(start, start + block_queries), tile))
+                        waiting.popleft().result()
+                    waiting.append(pool.submit(look, candidates, slice(start, start + block_queries), tile, scratch))
             while waiting:
-                candidates.add(waiting.popleft().result())
+                waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -87,10 +73,15 @@ def cores() -> int:
 
 def one_blas_thread() -> Any:
     """Return a context in which each matrix product stays on the thread that calls it."""
-    return _thread_pools().limit(limits=1, user_api="blas")
+    try:
+        return _thread_pools().limit(limits=1, user_api="blas")
+    except ModuleNotFoundError:  # a GPU machine may have torch and numpy alone
+        return nullcontext()
 
 
 @cache
 def _thread_pools() -> Any:
+    from threadpoolctl import ThreadpoolController
+
     # Looking for the loaded libraries takes milliseconds; numpy's is loaded by now.
     return ThreadpoolController()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from scanner.cli.options import (
+    engine_value,
     face_options,
     face_values,
     parse_bytes,
@@ -52,8 +53,9 @@ def command(index: str, out: str, **given: Any) -> int:
     from scanner.report.dedupe_page import headline
 
     quiet = quiet_value(given)
-    names = ("threshold", "fmr", "fpir", "calibrate_on", "engine", "with_crops", "seed", "embedded_by")
-    options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), **{name: given.pop(name) for name in names})
+    names = ("threshold", "fmr", "fpir", "calibrate_on", "with_crops", "seed", "embedded_by")
+    own = {name: given.pop(name) for name in names}
+    options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), engine=engine_value(given), **own)
     faces, sources = face_values(given), source_values(given)
     if given.pop("dry_run"):
         from scanner.jobs.dedupe_estimate import estimate

@@ -114,8 +114,8 @@ _THRESHOLD = (
 )  # fmt: skip
 
 _SEARCH = (
-    click.option("--engine", type=click.Choice(["auto", "exact", "compressed", "flat"]), default="auto", show_default=True,
-                 help="How to search.  Changes no hit, only time and memory."),
+    click.option("--engine", type=click.Choice(["auto", "exact", "compressed", "flat", "cuda"]), default="auto", show_default=True,
+                 help="How to search.  Changes no hit, only time and memory.  --device cpu keeps auto off the GPU."),
     click.option("--memory", default="4GiB", show_default=True, metavar="BYTES", help="Budget of the search."),
 )  # fmt: skip
 
@@ -149,6 +149,12 @@ face_options, face_options_of_several = _all((*_ONE, *_FACE)), _all((*_SEVERAL, 
 source_options, talk_options, target_options = _all(_SOURCE), _all(_TALK), _all(_TARGET)
 threshold_options, search_options = _all(_THRESHOLD), _all(_SEARCH)
 dry_run_options = _all(_DRY_RUN)
+
+
+def engine_value(given: dict[str, Any]) -> str:
+    """Take `--engine` out of what was given; a user who keeps networks off the GPU means the search as well."""
+    engine: str = given.pop("engine")
+    return "cpu" if engine == "auto" and given["device"] == "cpu" else engine
 
 
 def face_values(given: dict[str, Any]) -> FaceOptions:

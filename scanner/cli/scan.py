@@ -11,6 +11,7 @@ from scanner.cli.counts import exit_code, tell
 from scanner.cli.options import (
     dry_run_options,
     dry_run_value,
+    engine_value,
     face_options_of_several,
     face_values,
     parse_bytes,
@@ -30,6 +31,7 @@ from scanner.records import Counts
 
 if TYPE_CHECKING:  # the command line starts fast
     from scanner.jobs.scan import ScanResult
+    from scanner.jobs.scan_options import ScanOptions
 
 
 @click.command("scan")
@@ -81,15 +83,9 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     """
     from scanner.jobs.ray_workers import ray_workers
     from scanner.jobs.scan import scan
-    from scanner.jobs.scan_options import ScanOptions
 
     quiet = quiet_value(given)
-    names = (
-        "threshold", "fmr", "fpir", "calibrate_on", "engine", "with_crops", "null", "null_match", "level", "copies", "seed",
-        "embedded_by",
-    )  # fmt: skip
-    embedders, used = given["embedder"], given.pop("used_by_generator")
-    options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), **{name: given.pop(name) for name in names})
+    embedders, used, options = given["embedder"], given.pop("used_by_generator"), _options(given)
     faces, sources = face_values(given), source_values(given)
     dry, profile = dry_run_value(given)
     if dry:
@@ -159,6 +155,18 @@ def _tell_copies(found: dict[str, Any], *, quiet: bool) -> None:
         say(f"{found['same_bytes']} of the matches are the very same file on both sides (flag same_bytes)", quiet=quiet)
     if found["near_copies"]:
         say(f"{found['near_copies']} of the matches are near-copies of a photo (flag near_copy)", quiet=quiet)
+
+
+def _options(given: dict[str, Any]) -> ScanOptions:
+    """Take what is the scan's own out of what was given."""
+    from scanner.jobs.scan_options import ScanOptions
+
+    names = (
+        "threshold", "fmr", "fpir", "calibrate_on", "with_crops", "null", "null_match", "level", "copies", "seed",
+        "embedded_by",
+    )  # fmt: skip
+    own = {name: given.pop(name) for name in names}
+    return ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), engine=engine_value(given), **own)
 
 
 def _expected(false_matches: float | None) -> str:

@@ -19,7 +19,7 @@ class ScanOptions:
         fpir: the false positive identification rate for galleries as large as this scan's, both on
         calibrate_on: an index with identities, or labelled images or embeddings.
         level: false discovery rate at which identities are named.
-        engine: "auto", "exact", "compressed" or "flat"; changes no hit, only time and memory.
+        engine: "auto", "cpu" (auto without GPUs), "exact", "compressed", "flat" or "cuda"; changes no hit, only time and memory.
         memory_bytes: budget of the search.
         with_crops: keep the crops of matched pairs; they are biometric data.
         null: indexes of people known not to be in training; every candidate identity then gets a p-value and q-values.

@@ -13,7 +13,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from facelike_vectors import SCHEMA, blocks_of, draw_faces
+from facelike_tables import SCHEMA, blocks_of
+from facelike_vectors import draw_faces
 
 from indexes import build_index, open_index
 

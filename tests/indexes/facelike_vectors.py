@@ -1,16 +1,11 @@
-"""Unit vectors that are spread like face embeddings, and indexes made of them."""
+"""Unit vectors that are spread like face embeddings; needs numpy alone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from indexes import VectorBatch
-
 DIM = 48
-SCHEMA = pa.schema([("identity", pa.string()), ("ordinal", pa.int32())])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -23,22 +18,6 @@ def draw_faces(identities: int, photos: int, *, seed: int, dim: int = DIM) -> np
     scale = np.linspace(1.6, 0.4, dim)
     people = np.repeat(rng.standard_normal((identities, dim)), photos, axis=0)
     return unit((people + 0.8 * rng.standard_normal(people.shape)) * scale)
-
-
-def table_of(rows: int, *, first: int = 0) -> pa.Table:
-    return pa.table(
-        {
-            "identity": [f"p{(first + row) // 3}" for row in range(rows)],
-            "ordinal": pa.array([(first + row) % 3 for row in range(rows)], pa.int32()),
-        },
-        schema=SCHEMA,
-    )
-
-
-def blocks_of(vectors: np.ndarray, *, rows_max: int = 100) -> Iterator[tuple[VectorBatch, pa.Table]]:
-    for start in range(0, vectors.shape[0], rows_max):
-        some = np.ascontiguousarray(vectors[start : start + rows_max])
-        yield VectorBatch(some), table_of(some.shape[0], first=start)
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:

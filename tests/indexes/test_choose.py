@@ -21,12 +21,26 @@ def test_auto_follows_the_table(rows, code_bytes, memory_bytes, name, reason):
 def test_what_is_asked_for_is_chosen_or_refused():
     assert choose_name(10, 4, 8, memory_bytes=GIB, want="compressed")[0] == "compressed"
     assert choose_name(10, 4, None, memory_bytes=GIB, want="flat")[0] == "flat"
-    with pytest.raises(IndexesError, match=r"no engine 'graph'. Choose one of auto, exact, flat, compressed"):
+    with pytest.raises(
+        IndexesError, match=r"no engine 'graph'. Choose one of auto, cpu, exact, flat, compressed, cuda"
+    ):
         choose_name(10, 4, None, memory_bytes=GIB, want="graph")
     with pytest.raises(IndexesError, match="needs codes, and this index has none"):
         choose_name(10, 4, None, memory_bytes=GIB, want="compressed")
     with pytest.raises(MemoryTooSmall, match=r"the flat engine needs about 1030 MiB .* allowed are 1024 MiB"):
         choose_name(1_047_000, 256, None, memory_bytes=GIB, want="flat")
+
+
+def test_a_gpu_is_taken_where_there_is_one_and_codes_and_rows_enough():
+    two = "auto: 2 CUDA devices; 50000 rows, complete by proof"
+
+    assert choose_name(50_000, 256, 160, memory_bytes=GIB, gpus=2) == ("cuda", two)
+    assert choose_name(49_999, 256, 160, memory_bytes=GIB, gpus=2)[0] == "exact"
+    assert choose_name(50_000, 256, None, memory_bytes=GIB, gpus=2)[0] == "exact"
+    assert choose_name(50_000, 256, 160, memory_bytes=GIB, gpus=2, want="cpu")[0] == "compressed"
+    assert choose_name(10, 256, 160, memory_bytes=GIB, want="cuda")[0] == "cuda"
+    with pytest.raises(IndexesError, match="the cuda engine needs codes, and this index has none"):
+        choose_name(10, 256, None, memory_bytes=GIB, want="cuda")
 
 
 def test_codes_stream_so_that_memory_does_not_grow_with_them():

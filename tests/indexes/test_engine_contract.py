@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from facelike_vectors import SCHEMA, blocks_of
+from facelike_tables import SCHEMA, blocks_of
 
 from indexes import Hits, References, VectorBatch, build_index, open_index
-from indexes.codec import Codes
+from indexes.codec import Codec, Codes
 from indexes.compressed import CompressedEngine
+from indexes.device import DeviceEngine
 from indexes.engine import Engine
 from indexes.errors import IndexesError, MismatchError, TooManyHits, VectorError
 from indexes.exact import ExactEngine
@@ -71,12 +72,17 @@ def stored(tmp_path_factory, references_f32):
     return cases
 
 
+def streamed(references: References, codec: Codec, devices: list[str]) -> DeviceEngine:
+    """Return an engine with little room, in which nothing stays."""
+    return DeviceEngine(references, codec, devices=devices, device_bytes=32 << 20, keep=False)
+
+
 @pytest.fixture(params=STORAGES)
 def storage(request, stored):
     return stored[request.param]
 
 
-@pytest.fixture(params=["exact", "exact_small_tiles", "flat", "compressed"])
+@pytest.fixture(params=["exact", "exact_small_tiles", "flat", "compressed", "device", "device_streamed", "two_devices"])
 def case(request, storage):
     references, codec = storage
     engine = {
@@ -84,6 +90,9 @@ def case(request, storage):
         "exact_small_tiles": lambda: ExactEngine(references, memory_bytes=1 << 20, threads=3),
         "flat": lambda: FlatEngine(references),
         "compressed": lambda: CompressedEngine(references, codec),
+        "device": lambda: DeviceEngine(references, codec, devices=["cpu"]),
+        "device_streamed": lambda: streamed(references, codec, ["cpu"]),
+        "two_devices": lambda: streamed(references, codec, ["cpu", "cpu"]),
     }[request.param]()
     return Case(engine, NaiveEngine(references), references)
 
@@ -174,7 +183,7 @@ def test_unsound_questions_are_refused(case, queries_f32):
 
 
 def test_it_says_what_it_is(case):
-    assert case.engine.name in ("exact", "flat", "compressed")
+    assert case.engine.name in ("exact", "flat", "compressed", "cuda")
     assert (case.engine.rows, case.engine.dim) == (case.references.rows, 48)
 
 
@@ -190,6 +199,7 @@ def test_equal_references_tie_by_lowest_id(stored):
         ExactEngine(references, memory_bytes=1 << 20),
         FlatEngine(references),
         CompressedEngine(references, codec),
+        DeviceEngine(references, codec, devices=["cpu"]),
     ):
         assert engine.search(row, k=4).reference_id.tolist() == [0, 1, 2, 3]
         assert engine.search(row, threshold=1.0).reference_id.tolist() == list(range(90))

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from facelike_vectors import DIM, SCHEMA, blocks_of, draw_faces, folder_bytes, table_of
+from facelike_tables import SCHEMA, blocks_of, table_of
+from facelike_vectors import DIM, draw_faces, folder_bytes
 
 from indexes import VectorBatch, build_index, open_index
 from indexes.errors import (

@@ -13,6 +13,7 @@ import pytest
 from drawn_people import name, opened, photos_of, png, scores_of, write_people, write_tar
 
 from scanner import artefacts
+from scanner.errors import UsageError
 
 ALIGNED = ("--embedder", "drawn", "--faces", "aligned", "--workers", "2")
 REFERENCES = photos_of(range(8), range(2))
@@ -213,6 +214,49 @@ def test_a_job_ends_with_what_it_took(run: Callable[..., Any], people: Path, tmp
         "no prediction: this machine has not been measured; `scanner doctor --bench` does it in 20 seconds\n" in ran.err
     )
     assert (tmp_path / "f.costs.json").exists()
+
+
+def test_the_cuda_engine_is_refused_in_a_sentence_where_it_cannot_search(
+    run: Callable[..., Any], index: Path, tmp_path: Path
+) -> None:
+    ran = run(
+        "scan",
+        index,
+        "--against",
+        index,
+        "--out",
+        tmp_path / "run",
+        "--threshold",
+        0.5,
+        "--engine",
+        "cuda",
+        "--dry-run",
+    )
+
+    assert ran.code == 2
+    assert "the cuda engine needs codes, and this index has none" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "engine"),
+    [((), "auto"), (("--device", "cpu"), "cpu"), (("--device", "cpu", "--engine", "exact"), "exact")],
+)
+def test_device_cpu_keeps_auto_off_the_gpu(
+    run: Callable[..., Any],
+    index: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str],
+    engine: str,
+) -> None:
+    def estimate(*_: Any, options: Any, **__: Any) -> None:
+        raise UsageError(f"engine {options.engine}")
+
+    monkeypatch.setattr("scanner.jobs.estimate.estimate", estimate)
+
+    ran = run("scan", index, "--against", index, "--out", tmp_path / "run", "--threshold", 0.5, "--dry-run", *words)
+
+    assert ran.err == f"error: engine {engine}\n"
 
 
 def test_calibrate_prints_a_row_a_rate(run: Callable[..., Any], index: Path) -> None:

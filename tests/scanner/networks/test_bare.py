@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BLOCKED = """
 import importlib.abc, sys
 ALLOWED = set(sys.stdlib_module_names) | {{"torch", "numpy", "scanner", "typing_extensions", "torchgen", "functorch"}}
-OF_INDEXES = {{"indexes", "indexes.atomic", "indexes.errors"}}
+OF_INDEXES = {{"indexes", "indexes.atomic", "indexes.errors", *{more!r}}}
 OF_TORCH = {{"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock", "setuptools", "triton", "optree", "yaml"}}
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -26,8 +26,9 @@ sys.path.insert(0, {root!r})
 """Refuses every import but those of the standard library, torch, numpy, what torch itself brings along, and our writer."""
 
 
-def run_bare(code: str) -> subprocess.CompletedProcess[str]:
-    program = BLOCKED.format(root=str(ROOT)) + code
+def run_bare(code: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run code where, of `indexes`, no more than the writer and `more` may be imported."""
+    program = BLOCKED.format(root=str(ROOT), more=more) + code
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -68,6 +69,28 @@ for block in cut(network):
 print(torch.equal(value, network(images)))
 """
     done = run_bare(code)
+
+    assert done.stdout.strip() == "True", done.stderr[-2000:]
+
+
+def test_the_cuda_engine_searches_references_in_memory_there() -> None:
+    code = """
+import numpy as np
+from indexes.codec import fit_codec
+from indexes.device import DeviceEngine
+from indexes.naive import NaiveEngine
+from indexes.references import Part, References
+vectors = np.random.default_rng(0).standard_normal((5000, 24)).astype(np.float32)
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+codec = fit_codec(vectors, seed=0)
+references = References([Part(vectors, np.arange(5000), None, codec.encode(vectors))])
+asked = {"threshold": 0.7, "k": 2}
+print(DeviceEngine(references, codec, devices=["cpu"]).search(vectors[:9], **asked) == NaiveEngine(references).search(vectors[:9], **asked))
+"""
+    names = "device device_look device_products device_slabs device_kernels engine candidates codec hits references rescore tiled vectors"
+    more = [f"indexes.{name}" for name in (*names.split(), "byte_products", "compressed", "exact", "naive")]
+
+    done = run_bare(code, *more)
 
     assert done.stdout.strip() == "True", done.stderr[-2000:]
 
