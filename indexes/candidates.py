@@ -98,7 +98,7 @@ class Candidates:
         """Keep candidates and raise the bars; for any thread.
 
         Raises:
-            TooManyHits: more candidates than `hits_max` allows hits.
+            TooManyHits: more hits than `hits_max`, so far.
         """
         if not some.row.size:
             return
@@ -109,6 +109,8 @@ class Candidates:
                 self._improve_best(some.query_row, some.lower)
             if self._count > min(self._prune_at, self._question.hits_max):
                 self._prune()
+                if self._count > self._question.hits_max:
+                    self._settle()
                 self._question.check_count(self._count)
                 self._prune_at = self._count + _PRUNE_ROWS
 
@@ -126,6 +128,13 @@ class Candidates:
         left = Picked(query_row[kept], row[kept], lower[kept], upper[kept])
         self._picked, self._count = [left], left.row.size
         return left
+
+    def _settle(self) -> None:
+        """Score all candidates exactly: bounds may let more through than there are hits."""
+        left = self._picked[0]
+        exact = rescore(self._question.queries, self._references, left.query_row, left.row)
+        self._picked = [Picked(left.query_row, left.row, exact, exact)]
+        self._prune()
 
     def _improve_best(self, query_row: npt.NDArray[np.int32], score: Float32Array) -> None:
         order = np.lexsort((-score, query_row))

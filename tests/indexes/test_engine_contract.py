@@ -171,6 +171,15 @@ def test_too_many_hits_are_refused_with_advice(case, queries_f32):
         case.engine.search(queries_f32, threshold=-1.0, hits_max=100)
 
 
+def test_as_many_hits_as_allowed_are_no_error(case, queries_f32):
+    """Bounds let more pairs through than there are hits; the limit is on hits."""
+    expected = case.naive.search(queries_f32, threshold=0.35)
+    above = case.naive.search(queries_f32, threshold=0.25)
+    assert above.rows > 2 * expected.rows > 0
+
+    assert case.engine.search(queries_f32, threshold=0.35, hits_max=expected.rows) == expected
+
+
 def test_unsound_questions_are_refused(case, queries_f32):
     with pytest.raises(MismatchError, match="the queries have 3 components, the references 48"):
         case.engine.search(np.eye(3, dtype=np.float32), k=1)
