@@ -1,6 +1,6 @@
 """PReLU in steps that onnxruntime runs fast on a CPU; same numbers, bit for bit.
 
-Recognisers of ArcFace's kind have a PReLU behind every convolution.  onnxruntime (1.27) runs it as a step of its own in
+Recognisers of ArcFace's kind have a PReLU behind every convolution.  onnxruntime (1.32) runs it as a step of its own in
 the plain layout, so that every convolution is repacked before and after it: two thirds of the time of a small network.
 A ReLU it fuses into the convolution, and depthwise convolutions stay in the packed layout.  So with one slope for all
 channels the step becomes a LeakyReLU, and with a slope s for each channel
