@@ -127,7 +127,7 @@ def test_the_command_on_a_cluster_runs_and_says_nothing_of_ray_but_one_note(tmp_
     assert json.loads(done.stdout)["counts"]["faces"] == 3
     note, *rest = done.stderr.splitlines()
     assert re.fullmatch(r"note: Ray \(local\): \d+ cores on 1 machine", note)
-    assert [text.partition(" ")[0] for text in rest] == ["faces:", "3", "photos.parquet:"]
+    assert [text.partition(" ")[0] for text in rest] == ["faces:", "3", "photos.parquet:", "took"]
 
 
 def test_the_commands_that_run_backwards_run(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from facelike_vectors import SCHEMA, blocks_of, draw_faces
+from facelike_tables import SCHEMA, blocks_of
+from facelike_vectors import draw_faces
 
 import indexes.self_join
 from indexes import Engine, Index, References, SelfJoin, VectorBatch, build_index
