@@ -189,9 +189,15 @@ class Index:
                     f"'{folder / ROWS_NAME}' has {ids.shape[0]} ids, expected {segment.rows} ascending "
                     "ones. The index is damaged: restore it from a copy or build it again."
                 )
+            codes, codec = arrays.get("codes"), self.codec
+            if codes is not None and (codec is None or codes.codes.shape[1] != codec.code_bytes):
+                raise FormatError(
+                    f"the codes in '{folder}' have {codes.codes.shape[1]} columns, the index's codec makes "
+                    f"{'none' if codec is None else codec.code_bytes}. Restore the index from a copy or build it again."
+                )
             alive = ~np.isin(ids, erased) if erased.size else None
             dead = alive is not None and not alive.all()
-            parts.append(Part(arrays["vectors"], ids, alive if dead else None, arrays.get("codes")))
+            parts.append(Part(arrays["vectors"], ids, alive if dead else None, codes))
         return References(parts, dim=self.dim)
 
     @cached_property

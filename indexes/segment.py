@@ -184,8 +184,8 @@ def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -
             arrays[key] = open_tensor(folder / name, key)
             if arrays[key].shape[0] != rows:
                 raise FormatError(f"'{folder / name}' has {arrays[key].shape[0]} rows, not {rows}.")
-    if "bytes" in arrays and "bounds" in arrays:
-        arrays["codes"] = Codes(arrays.pop("bytes"), arrays.pop("bounds"))
+    if "bytes" in arrays or "bounds" in arrays:
+        arrays["codes"] = _checked_codes(folder, arrays.pop("bytes", None), arrays.pop("bounds", None))
     vectors = arrays.get("vectors")
     if vectors is None or vectors.shape[1] != dim or vectors.dtype != np.dtype(dtype):
         raise FormatError(
@@ -193,6 +193,17 @@ def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -
             "The index is damaged: restore it from a copy or build it again."
         )
     return arrays
+
+
+def _checked_codes(folder: Path, codes: Any, bounds: Any) -> Codes:
+    """Refuse codes that a search could not trust: bounds that are no numbers would rule out anything."""
+    sound = codes is not None and bounds is not None and codes.dtype == np.int8 and bounds.dtype == np.float32
+    if not sound or bounds.shape[1] != BOUNDS or not np.isfinite(bounds).all() or not (bounds[:, 0] > 0).all():
+        raise FormatError(
+            f"'{folder}' should hold int8 {CODES_NAME} and, for each of its blocks, {BOUNDS} finite numbers in {BOUNDS_NAME}, "
+            "and does not. The index is damaged: restore it from a copy or build it again."
+        )
+    return Codes(codes, bounds)
 
 
 def describe_file(path: Path) -> FileRecord:

@@ -12,6 +12,8 @@ from facelike_tables import SCHEMA, blocks_of, table_of
 from facelike_vectors import DIM, draw_faces, folder_bytes
 
 from indexes import VectorBatch, build_index, open_index
+from indexes.codec import Codec
+from indexes.codec_file import encode_codec
 from indexes.errors import (
     DiskFullError,
     FormatError,
@@ -22,6 +24,7 @@ from indexes.errors import (
     VectorError,
 )
 from indexes.lock import write_lock
+from indexes.tensor_file import TensorWriter, open_tensor
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -266,6 +269,28 @@ def test_an_index_of_version_1_opens_without_its_old_codes_and_compact_makes_new
     assert new.verify() == []
     assert not list(index.path.rglob("codes.safetensors"))
     assert new.engine(1 << 30, "compressed")[0].search(vectors[:3], k=1).reference_id.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0, 0.0])
+def test_bounds_that_would_rule_out_anything_are_refused(index, bad):
+    path = index.path / "segments" / "000001" / "bounds.safetensors"
+    bounds = np.array(open_tensor(path, "bounds"))
+    bounds[0, 0] = bad
+    with TensorWriter(path, "bounds", np.dtype(np.float32), 3) as writer:
+        writer.write(bounds)
+
+    with pytest.raises(
+        FormatError, match=r"3 finite numbers in bounds.safetensors, and does not\. The index is damaged"
+    ):
+        open_index(index.path)
+
+
+def test_codes_of_another_codec_are_refused(index):
+    with (index.path / "codec.safetensors").open("wb") as file:
+        file.write(encode_codec(Codec(np.eye(DIM, 32, dtype=np.float32), 32, 0))["codec.safetensors"])
+
+    with pytest.raises(FormatError, match="have 64 columns, the index's codec makes 32"):
+        open_index(index.path).references()
 
 
 def test_a_damaged_manifest_of_version_1_is_a_sentence(index):
