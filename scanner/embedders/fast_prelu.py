@@ -8,8 +8,8 @@ channels the step becomes a LeakyReLU, and with a slope s for each channel
     PReLU(x) = ReLU(x) + (-s) · ReLU((-1) · x)
 
 with both products as depthwise convolutions of one pixel.  One of the two terms is always zero and the products are
-those of the definition, so nothing is rounded otherwise.  (A NaN, which no finite picture gives with finite weights, may
-become 0 as in any ReLU.)
+those of the definition, so nothing is rounded otherwise.  A NaN stays one, so that a broken network's answers are still
+rejected; the tests watch this, for it is a habit of onnxruntime's ReLU and not a promise.
 """
 
 from __future__ import annotations

@@ -59,6 +59,25 @@ def test_the_same_bits(write_onnx: Callable[..., Path], slope: NDArray[np.float3
     assert np.array_equal(answer(before, x), answer(after, x))
 
 
+@pytest.mark.parametrize("channels", [8, 16])
+def test_nan_stays_nan(write_onnx: Callable[..., Path], channels: int) -> None:
+    """The road rejects faces whose vector is not finite; a ReLU that made 0 of NaN would hide a broken network."""
+    broken = drawn(channels, 3, 3, 3)
+    broken[3] = np.nan
+    arrays = {"w": broken, "s": drawn(channels, 1, 1), "v": drawn(5, channels, 3, 3)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"]),
+        helper.make_node("PRelu", ["h", "s"], ["r"]),
+        helper.make_node("Conv", ["r", "v"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    model = onnx.load(str(write_onnx(nodes, shape=("n", 3, 8, 8), weights=weights)))
+
+    assert rewrite_prelu(model) == 1
+
+    assert np.isnan(answer(model, drawn(2, 3, 8, 8))).all()
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("name", "count"), [("face-reid-0095.onnx", 48), ("mobilefacenet.onnx", 33)])
 def test_real_recognisers_give_the_same_bits(real: Path, name: str, count: int) -> None:
