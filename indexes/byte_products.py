@@ -39,6 +39,9 @@ def multiply_bytes(
     """
     import torch
 
+    if not hasattr(scratch, "alone"):
+        torch.set_num_threads(1)  # said in every thread: else each starts a team of its own
+        scratch.alone = True
     n, rows = left.shape[0], right.shape[0]
     if not hasattr(scratch, "sums") or scratch.sums.size < n * rows:
         scratch.sums = np.empty(n * rows, np.int32)
