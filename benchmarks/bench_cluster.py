@@ -24,7 +24,7 @@ from typing import Any
 
 from machine import describe_machine
 
-from scanner.jobs.embed import embed
+from scanner.jobs.embedding.embed import embed
 from scanner.jobs.options import FaceOptions, cores, open_road
 from scanner.jobs.parts import Parts
 from scanner.jobs.ray_workers import ray_workers

@@ -27,15 +27,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from bench_search import embed_drawn
-from facelike import draw_blocks, draw_to_file, fit_facelike
+from facelike import draw_blocks, fit_facelike, save_rows
 from machine import describe_machine
 
 from indexes import VectorBatch, build_index, open_index
 from scanner import artefacts, costs
 from scanner.costs import Machine
-from scanner.jobs.bench_machine import measure_machine
-from scanner.jobs.bench_networks import measure_networks
-from scanner.jobs.meter import peak_rss_bytes
+from scanner.jobs.measuring.bench_machine import measure_machine
+from scanner.jobs.measuring.bench_networks import measure_networks
+from scanner.jobs.measuring.meter import peak_rss_bytes
 from scanner.jobs.options import FaceOptions
 from scanner.progress import Silent
 from scanner.quantities import bytes_words, time_words
@@ -88,7 +88,8 @@ def compare(args: argparse.Namespace, machine: Machine) -> list[dict[str, Any]]:
         real = np.load(args.embeddings).astype(np.float32)[:, :DIM] if args.embeddings else wide_drawn()
         model = fit_facelike(real)
         queries = np.concatenate(list(draw_blocks(model, args.queries, seed=1)))
-        draw_to_file(model, max(args.sizes), folder / "references.npy", seed=2)
+        rows = max(args.sizes)
+        save_rows(folder / "references.npy", draw_blocks(model, rows, seed=2), (rows, real.shape[1]))
         found: dict[tuple[str, int], list[dict[str, float]]] = {}
         for number in range(args.rounds):
             for size in args.sizes:

@@ -27,7 +27,7 @@ from PIL import Image
 
 from scanner.generators import Generator, sample
 from scanner.generators.description import open_generator
-from scanner.jobs.generate import generate
+from scanner.jobs.generating.generate import generate
 from scanner.sources import open_source
 
 GENERATORS = {"vae-celeba-decoder": 10, "gan36": 256}

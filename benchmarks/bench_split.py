@@ -24,8 +24,8 @@ from benchmarks.machine import describe_machine
 from scanner.artefacts import read_json
 from scanner.audit.audit import audit
 from scanner.cli.talk import talk
-from scanner.jobs.invert_feature_inputs import FeatureOptions
-from scanner.jobs.invert_features import invert_features
+from scanner.jobs.inverting.feature_inputs import FeatureOptions
+from scanner.jobs.inverting.features import invert_features
 from scanner.report.split_view import DEFENCE_TEXT
 
 FACE = """

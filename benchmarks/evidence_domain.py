@@ -41,9 +41,9 @@ from scanner.evidence.calibration import operating_point
 from scanner.evidence.guards import two_sample
 from scanner.evidence.identities import weigh_identities
 from scanner.faces.domain import template_share
-from scanner.jobs.match_account import describe
-from scanner.jobs.null_match import match_galleries
 from scanner.jobs.options import FaceOptions, OpenedRoad, open_road
+from scanner.jobs.scanning.match_account import describe
+from scanner.jobs.scanning.null_match import match_galleries
 from scanner.records import Picture
 from scanner.search import count_pairs, gallery_neighbours, open_galleries
 from scanner.sessions import read_model

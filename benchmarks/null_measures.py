@@ -17,7 +17,7 @@ from scipy import stats
 from scanner.errors import CalibrationError
 from scanner.evidence.calibration import proportion_interval
 from scanner.evidence.multiple import by_q_values
-from scanner.jobs.search_labelled import search_labelled
+from scanner.jobs.indexing.search_labelled import search_labelled
 
 UNIFORM = ("identity", "identity_conformal", "search", "search_conformal", "paired", "paired_won", "population")
 RULES = ("bh", "by", "bh_conformal", "by_conformal", "search", "paired")

@@ -1,6 +1,6 @@
 """The evidence of a whole `scan --null` in memory, and the proof that it is the same.
 
-`weigh` calls what `scanner.jobs.evidence_tables` and `scanner.jobs.statement` call, without files and indexes, so that
+`weigh` calls what `scanner.jobs.scanning.evidence_tables` and `scanner.jobs.scanning.statement` call, without files and indexes, so that
 thousands of worlds can be weighed; `same_as_scan` runs the scan itself and insists on its numbers.
 """
 
@@ -28,8 +28,8 @@ from scanner.evidence.identities import IdentityEvidence, weigh_identities
 from scanner.evidence.kind import are_apart
 from scanner.evidence.population import Population, weigh_population
 from scanner.evidence.searches import SearchEvidence, Winners, weigh_searches
-from scanner.jobs.nulls import Matched, match_sizes
-from scanner.jobs.statement import fewest_nameable
+from scanner.jobs.scanning.nulls import Matched, match_sizes
+from scanner.jobs.scanning.statement import fewest_nameable
 
 LEVEL = 0.05
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from scanner.audit.audit import audit
     from scanner.errors import ScannerError
     from scanner.faces.quality import Gates
-    from scanner.jobs.build import BuildOptions, BuildResult, add, build
-    from scanner.jobs.calibrate import Calibration, calibrate
-    from scanner.jobs.check import CheckOptions, check
-    from scanner.jobs.dedupe import DedupeResult, dedupe
-    from scanner.jobs.embed import EmbedResult, embed
+    from scanner.jobs.checking.check import CheckOptions, check
+    from scanner.jobs.checking.verify import verify
+    from scanner.jobs.embedding.embed import EmbedResult, embed
+    from scanner.jobs.indexing.build import BuildOptions, BuildResult, add, build
+    from scanner.jobs.indexing.calibrate import Calibration, calibrate
+    from scanner.jobs.indexing.dedupe import DedupeResult, dedupe
     from scanner.jobs.options import FaceOptions, SourceOptions
-    from scanner.jobs.scan import ScanResult, scan
-    from scanner.jobs.scan_options import ScanOptions
-    from scanner.jobs.verify import verify
-    from scanner.jobs.witness import scan_with_witnesses
+    from scanner.jobs.scanning.options import ScanOptions
+    from scanner.jobs.scanning.scan import ScanResult, scan
+    from scanner.jobs.scanning.witness import scan_with_witnesses
 
 __all__ = [
     "BuildOptions",
@@ -59,28 +59,28 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BuildOptions": "jobs.build",
-    "BuildResult": "jobs.build",
-    "Calibration": "jobs.calibrate",
-    "CheckOptions": "jobs.check",
-    "DedupeResult": "jobs.dedupe",
-    "EmbedResult": "jobs.embed",
+    "BuildOptions": "jobs.indexing.build",
+    "BuildResult": "jobs.indexing.build",
+    "Calibration": "jobs.indexing.calibrate",
+    "CheckOptions": "jobs.checking.check",
+    "DedupeResult": "jobs.indexing.dedupe",
+    "EmbedResult": "jobs.embedding.embed",
     "FaceOptions": "jobs.options",
     "Gates": "faces.quality",
-    "ScanOptions": "jobs.scan_options",
-    "ScanResult": "jobs.scan",
+    "ScanOptions": "jobs.scanning.options",
+    "ScanResult": "jobs.scanning.scan",
     "ScannerError": "errors",
     "SourceOptions": "jobs.options",
-    "add": "jobs.build",
+    "add": "jobs.indexing.build",
     "audit": "audit.audit",
-    "build": "jobs.build",
-    "calibrate": "jobs.calibrate",
-    "check": "jobs.check",
-    "dedupe": "jobs.dedupe",
-    "embed": "jobs.embed",
-    "scan": "jobs.scan",
-    "scan_with_witnesses": "jobs.witness",
-    "verify": "jobs.verify",
+    "build": "jobs.indexing.build",
+    "calibrate": "jobs.indexing.calibrate",
+    "check": "jobs.checking.check",
+    "dedupe": "jobs.indexing.dedupe",
+    "embed": "jobs.embedding.embed",
+    "scan": "jobs.scanning.scan",
+    "scan_with_witnesses": "jobs.scanning.witness",
+    "verify": "jobs.checking.verify",
 }
 
 

@@ -13,7 +13,7 @@ from math import ceil
 CANVAS_MIN_PX, CANVAS_MAX_PX = 320, 640
 """Longer side at which a picture is first looked at; as `scanner.faces.detect.LookPlan` has it."""
 QUERIES_PER_PASS = 4096
-"""Queries of one pass over the references; as `scanner.jobs.join.BLOCK_ROWS`."""
+"""Queries of one pass over the references; as `scanner.jobs.scanning.join.BLOCK_ROWS`."""
 CODE_SHARE = 0.625
 """Components that a compressed row keeps, a byte each: 160 of 256 on face embeddings; the spectrum of other data differs."""
 SUSTAINED = 0.85

@@ -19,12 +19,12 @@ import pytest
 from indexes import open_index
 from scanner import artefacts
 from scanner.images import decode_rgb
-from scanner.jobs.build import build
-from scanner.jobs.embed import embed
+from scanner.jobs.embedding.embed import embed
+from scanner.jobs.indexing.build import build
 from scanner.jobs.options import FaceOptions
 from scanner.jobs.parts import vectors_of
-from scanner.jobs.scan import ScanResult, scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import ScanResult, scan
 from scanner.records import content_id
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "real"

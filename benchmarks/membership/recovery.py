@@ -29,8 +29,8 @@ from scanner.audit.recovery_config import RecoverySection
 from scanner.audit.results import plain
 from scanner.audit.sources import Faces
 from scanner.evidence.recovery import weigh_recovery
-from scanner.jobs.invert_latent import invert_latent
-from scanner.jobs.invert_options import InvertOptions
+from scanner.jobs.inverting.latent import invert_latent
+from scanner.jobs.inverting.options import InvertOptions
 from scanner.jobs.options import SourceOptions
 from scanner.records import Item
 

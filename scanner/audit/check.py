@@ -12,9 +12,9 @@ from scanner.audit.config import AuditConfig, place_of
 from scanner.audit.split_check import SplitCost, estimate_split
 from scanner.errors import EmbedderMismatch, ScannerError, UsageError
 from scanner.evidence.gate import members_at_least, share
-from scanner.jobs.estimate import speed_of
+from scanner.jobs.embedding.ready import ReadyFaces, is_embeddings
 from scanner.jobs.options import open_road
-from scanner.jobs.ready import ReadyFaces, is_embeddings
+from scanner.jobs.scanning.estimate import speed_of
 from scanner.sources import open_embeddings
 
 
@@ -141,7 +141,7 @@ def _recovery_s(config: AuditConfig, folder: Path) -> float | None:
     if section is None:
         return None
     from scanner.audit.recovery import invert_options
-    from scanner.jobs.invert_estimate import estimate
+    from scanner.jobs.inverting.estimate import estimate
 
     options, seconds = invert_options(section, device=config.embedder.device), 0.0
     for generator in config.generator:

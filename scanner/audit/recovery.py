@@ -30,8 +30,8 @@ from scanner.evidence.kind import are_apart
 from scanner.evidence.membership import join_photos
 from scanner.evidence.recovery import RecoveryEvidence, weigh_recovery
 from scanner.jobs.folders import remove_folder
-from scanner.jobs.invert_latent import invert_latent
-from scanner.jobs.invert_options import InvertOptions
+from scanner.jobs.inverting.latent import invert_latent
+from scanner.jobs.inverting.options import InvertOptions
 from scanner.jobs.options import SourceOptions
 from scanner.progress import Progress
 from scanner.records import Item

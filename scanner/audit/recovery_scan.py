@@ -16,7 +16,7 @@ from scanner.evidence.calibration import operating_point, proportion_interval
 from scanner.evidence.clusters import cluster_bootstrap
 from scanner.evidence.membership import join_photos
 from scanner.evidence.roc import auc
-from scanner.jobs.intake import take_in
+from scanner.jobs.embedding.intake import take_in
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.parts import vectors_of
 from scanner.progress import Progress

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from indexes import open_index
 from scanner.audit.config import AuditConfig, place_of
 from scanner.errors import EmbedderMismatch
-from scanner.jobs.intake import take_in
+from scanner.jobs.embedding.intake import take_in
+from scanner.jobs.embedding.ready import is_embeddings
 from scanner.jobs.options import OpenedRoad, open_road
 from scanner.jobs.parts import vectors_of
-from scanner.jobs.ready import is_embeddings
 from scanner.progress import Progress
 from scanner.records import Counts
 

@@ -58,7 +58,7 @@ def command(
     scanner calibrate labelled.tar --embedder insightface:buffalo_l --fmr 1e-4
     scanner calibrate people.idx --fpir 0.01 --gallery-size 5000 --html calibration.html
     """
-    from scanner.jobs.calibrate import DEFAULT_FMRS, calibrate
+    from scanner.jobs.indexing.calibrate import DEFAULT_FMRS, calibrate
 
     if fpir is None and (gallery_sizes or html is not None):
         raise UsageError(

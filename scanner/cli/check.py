@@ -66,7 +66,7 @@ def command(photos: tuple[str, ...], run: str, out: str | None, **given: Any) ->
     """
     from indexes.atomic import write_json
     from scanner.errors import UsageError
-    from scanner.jobs.check import CheckOptions, check
+    from scanner.jobs.checking.check import CheckOptions, check
 
     quiet = quiet_value(given)
     if out is not None and Path(out).exists() and not given["force"]:

@@ -48,8 +48,8 @@ def command(index: str, out: str, **given: Any) -> int:
     scanner index dedupe people.idx --out duplicates --threshold 0.8
     scanner index dedupe people.idx --out duplicates --fmr 1e-5 --calibrate-on outsiders.idx
     """
-    from scanner.jobs.dedupe import dedupe
-    from scanner.jobs.scan_options import ScanOptions
+    from scanner.jobs.indexing.dedupe import dedupe
+    from scanner.jobs.scanning.options import ScanOptions
     from scanner.report.dedupe_page import headline
 
     quiet = quiet_value(given)
@@ -58,7 +58,7 @@ def command(index: str, out: str, **given: Any) -> int:
     options = ScanOptions(memory_bytes=parse_bytes(given.pop("memory")), engine=engine_value(given), **own)
     faces, sources = face_values(given), source_values(given)
     if given.pop("dry_run"):
-        from scanner.jobs.dedupe_estimate import estimate
+        from scanner.jobs.indexing.dedupe_estimate import estimate
 
         with talk(quiet=quiet) as progress:
             cost = estimate(index, options=options, faces=faces, sources=sources, progress=progress)

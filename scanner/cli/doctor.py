@@ -62,8 +62,8 @@ def _facts(*, quiet: bool) -> int:
     from scanner.embedders import DRAWN_PATH, find_embedder
     from scanner.embedders.insightface_pack import MODEL_FOLDER
     from scanner.errors import ScannerError
+    from scanner.jobs.measuring.profile import known_machine
     from scanner.jobs.options import cores
-    from scanner.jobs.profile import known_machine
     from scanner.jobs.versions import versions
     from scanner.sessions import choose_device
 
@@ -97,10 +97,10 @@ def _facts(*, quiet: bool) -> int:
 
 
 def _bench(*, quiet: bool, out: str | None, folder: str | None, embedder: str | None, detector: str | None) -> int:
-    from scanner.jobs.bench_machine import measure_machine
-    from scanner.jobs.bench_networks import measure_networks
+    from scanner.jobs.measuring.bench_machine import measure_machine
+    from scanner.jobs.measuring.bench_networks import measure_networks
+    from scanner.jobs.measuring.profile import Profile, check_profile_path, cpu_model, default_path, write_profile
     from scanner.jobs.options import FaceOptions
-    from scanner.jobs.profile import Profile, check_profile_path, cpu_model, default_path, write_profile
 
     path = default_path() if out is None else Path(out)
     check_profile_path(path)

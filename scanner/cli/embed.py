@@ -40,7 +40,7 @@ def command(source: tuple[str, ...], out: str, **given: Any) -> int:
     scanner embed photos/ photos.parquet --embedder dlib
     scanner embed 'set-{00..03}.tar' set.parquet --embedder onnx:face.onnx --detector scrfd.onnx
     """
-    from scanner.jobs.embed import embed
+    from scanner.jobs.embedding.embed import embed
     from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
@@ -48,7 +48,7 @@ def command(source: tuple[str, ...], out: str, **given: Any) -> int:
     dry, profile = dry_run_value(given)
     faces, sources, keep_crops = face_values(given), source_values(given), given["with_crops"]
     if dry:
-        from scanner.jobs.estimate import estimate_embed
+        from scanner.jobs.scanning.estimate import estimate_embed
 
         with talk(quiet=quiet) as progress:
             cost = estimate_embed(

@@ -48,7 +48,7 @@ def command(generator: str, out: str, **given: Any) -> int:
 
     No images on disk are needed to scan: generated:gen.toml?n=10000&seed=1 is a source like any other.
     """  # fmt: skip
-    from scanner.jobs.generate import estimate_generate, generate
+    from scanner.jobs.generating.generate import estimate_generate, generate
     from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)

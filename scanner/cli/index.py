@@ -61,7 +61,7 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
     scanner index build people.idx photos/ --identity-from folder
     scanner index build people.idx 'set-{00..07}.tar' --embedder onnx:face.onnx --detector scrfd.onnx
     """
-    from scanner.jobs.build import BuildOptions, build
+    from scanner.jobs.indexing.build import BuildOptions, build
     from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
@@ -70,7 +70,7 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
     faces, sources = face_values(given), source_values(given)
     dry, profile = dry_run_value(given)
     if dry:
-        from scanner.jobs.estimate import estimate_build
+        from scanner.jobs.scanning.estimate import estimate_build
 
         with talk(quiet=quiet) as progress:
             cost = estimate_build(
@@ -99,7 +99,7 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
 @talk_options
 def add_command(index: str, source: tuple[str, ...], **given: Any) -> int:
     """Embed SOURCE with the index's own embedder and add what is not there yet."""
-    from scanner.jobs.build import BuildOptions, add
+    from scanner.jobs.indexing.build import BuildOptions, add
     from scanner.jobs.ray_workers import ray_workers
 
     quiet = quiet_value(given)
@@ -128,7 +128,7 @@ def remove_command(
 
     The bytes go with `scanner index compact`.
     """
-    from scanner.jobs.erase import erase
+    from scanner.jobs.indexing.erase import erase
 
     quiet = quiet_value(given)
     done = erase(index, ids=ids, identities=identity, uris=uri, request=given["request"])

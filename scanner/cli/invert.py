@@ -161,9 +161,9 @@ def latent(generator: str, images: tuple[str, ...], out: str, **given: Any) -> i
     scanner invert latent gen.toml 'generated:gen.toml?n=100' inverted --restarts 8 --device cuda
     scanner scan 'inverted/reconstructions-*.tar' --against people.idx --out run
     """
-    from scanner.jobs.invert_estimate import estimate
-    from scanner.jobs.invert_latent import invert_latent
-    from scanner.jobs.invert_options import InvertOptions
+    from scanner.jobs.inverting.estimate import estimate
+    from scanner.jobs.inverting.latent import invert_latent
+    from scanner.jobs.inverting.options import InvertOptions
     from scanner.jobs.ray_workers import ray_workers
 
     quiet, sources = quiet_value(given), source_values(given)

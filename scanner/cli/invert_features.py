@@ -78,7 +78,7 @@ def features(network: str, out: str, **given: Any) -> int:
     scanner invert features recogniser.toml inverse --at plus1_o,plus3_o --steps 20000 --device cuda
     scanner invert features gen.toml inverse                 # a generator: image to latent
     """  # fmt: skip
-    from scanner.jobs.invert_features import estimate_training, invert_features
+    from scanner.jobs.inverting.features import estimate_training, invert_features
 
     quiet, sources = quiet_value(given), source_values(given)
     resume, force, is_dry = given.pop("resume"), given.pop("force"), given.pop("dry_run")
@@ -104,7 +104,7 @@ def features(network: str, out: str, **given: Any) -> int:
 def _options(given: dict[str, Any]) -> Any:
     """Return the training's options; cuts may stand in one word with commas."""
     from scanner.errors import UsageError
-    from scanner.jobs.invert_feature_inputs import FeatureOptions, default_batch
+    from scanner.jobs.inverting.feature_inputs import FeatureOptions, default_batch
 
     at = tuple(name.strip() for word in given.pop("at") for name in word.split(",") if name.strip())
     images = given.pop("images")
@@ -140,7 +140,7 @@ def apply(inverse: str, images: tuple[str, ...], out: str, **given: Any) -> int:
     scanner invert apply inverse photos/ recreated --at layer2.0
     scanner scan 'recreated/reconstructions-*.tar' --against people.idx --out run
     """  # fmt: skip
-    from scanner.jobs.invert_apply import apply_inverse
+    from scanner.jobs.inverting.apply import apply_inverse
     from scanner.jobs.ray_workers import ray_workers
 
     quiet, sources = quiet_value(given), source_values(given)

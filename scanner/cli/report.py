@@ -57,7 +57,7 @@ def html_command(run: str, **given: Any) -> int:
 @talk_options
 def verify_command(run: str, **given: Any) -> int:
     """Work out again everything that a run with a null says, and list what differs."""
-    from scanner.jobs.verify import verify
+    from scanner.jobs.checking.verify import verify
 
     quiet = quiet_value(given)
     found = verify(run)

@@ -30,8 +30,8 @@ from scanner.errors import UsageError
 from scanner.records import Counts
 
 if TYPE_CHECKING:  # the command line starts fast
-    from scanner.jobs.scan import ScanResult
-    from scanner.jobs.scan_options import ScanOptions
+    from scanner.jobs.scanning.options import ScanOptions
+    from scanner.jobs.scanning.scan import ScanResult
 
 
 @click.command("scan")
@@ -82,7 +82,7 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     scanner scan samples.parquet --against a.idx --against b.idx --out run --threshold 0.43
     """
     from scanner.jobs.ray_workers import ray_workers
-    from scanner.jobs.scan import scan
+    from scanner.jobs.scanning.scan import scan
 
     quiet = quiet_value(given)
     embedders, used, options = given["embedder"], given.pop("used_by_generator"), _options(given)
@@ -100,7 +100,7 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
     with talk(quiet=quiet) as progress, ray_workers(given["ray"], progress) as workers:
         shared["workers"] = workers
         if len(embedders) > 1:
-            from scanner.jobs.witness import scan_with_witnesses
+            from scanner.jobs.scanning.witness import scan_with_witnesses
 
             joint = scan_with_witnesses(
                 queries, against=against, null=options.null, embedders=embedders, used_by_generator=used,
@@ -113,7 +113,7 @@ def command(queries: tuple[str, ...], against: tuple[str, ...], out: str, **give
 
 
 def _dry_run(queries: tuple[str, ...], *, quiet: bool, **given: Any) -> int:
-    from scanner.jobs.estimate import estimate
+    from scanner.jobs.scanning.estimate import estimate
 
     with talk(quiet=quiet) as progress:
         cost = estimate(queries, progress=progress, **given)
@@ -159,7 +159,7 @@ def _tell_copies(found: dict[str, Any], *, quiet: bool) -> None:
 
 def _options(given: dict[str, Any]) -> ScanOptions:
     """Take what is the scan's own out of what was given."""
-    from scanner.jobs.scan_options import ScanOptions
+    from scanner.jobs.scanning.options import ScanOptions
 
     names = (
         "threshold", "fmr", "fpir", "calibrate_on", "with_crops", "null", "null_match", "level", "copies", "seed",

@@ -14,7 +14,7 @@ import click
 from scanner.progress import Progress, Silent
 
 if TYPE_CHECKING:  # the command line starts fast
-    from scanner.jobs.estimate import Estimate
+    from scanner.jobs.scanning.estimate import Estimate
 
 LINE_EVERY_S = 30.0
 
@@ -47,7 +47,7 @@ def answer(document: Mapping[str, Any]) -> None:
 def tell_costs(costs: Mapping[str, Any] | None, *, quiet: bool) -> None:
     """Say what a job took beside what was predicted; None: nothing was left to do."""
     if costs is not None:
-        from scanner.jobs.meter import costs_sentence
+        from scanner.jobs.measuring.meter import costs_sentence
 
         say(costs_sentence(costs), quiet=quiet)
 

@@ -23,11 +23,11 @@ from PIL import Image
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.images import encode_png
-from scanner.jobs.build import BuildOptions, build
 from scanner.jobs.folders import check_target, remove_folder, work_beside
+from scanner.jobs.indexing.build import BuildOptions, build
 from scanner.jobs.options import FaceOptions, SourceOptions
-from scanner.jobs.scan import ScanResult, scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import ScanResult, scan
 from scanner.progress import Progress, Silent
 from scanner.world.draw import face_pixels
 from scanner.world.rewound import PHOTOS, Rewound, draw_wanted, rewind

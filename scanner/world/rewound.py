@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scanner import artefacts
 from scanner.evidence.recovery import ks_by_people
 from scanner.images import encode_png
-from scanner.jobs.invert_latent import invert_latent
-from scanner.jobs.invert_options import InvertOptions
+from scanner.jobs.inverting.latent import invert_latent
+from scanner.jobs.inverting.options import InvertOptions
 from scanner.jobs.options import FaceOptions
-from scanner.jobs.scan import scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import scan
 from scanner.progress import Progress
 from scanner.world.two_generators import GENERATORS, reduced, side_px, trained_on, write_tar
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scanner import artefacts
 from scanner.images import decode_rgb, encode_png
 from scanner.jobs.options import FaceOptions
-from scanner.jobs.scan import ScanResult, scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import ScanResult, scan
 from scanner.progress import Progress
 
 GENERATORS = ("leaking", "innocent")

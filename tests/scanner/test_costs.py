@@ -148,7 +148,7 @@ def test_a_faster_machine_never_takes_longer(rate: float, faster: float, name: s
 
 def test_the_constants_are_those_of_the_code():
     from scanner.faces.detect import LookPlan
-    from scanner.jobs.join import BLOCK_ROWS
+    from scanner.jobs.scanning.join import BLOCK_ROWS
 
     plan = LookPlan()
     assert (plan.canvas_min_px, plan.canvas_max_px) == (costs.CANVAS_MIN_PX, costs.CANVAS_MAX_PX)

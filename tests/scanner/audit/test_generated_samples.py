@@ -13,7 +13,7 @@ from drawn_people import name, write_members
 from scanner import artefacts
 from scanner.audit.audit import audit
 from scanner.images import encode_png
-from scanner.jobs.generate import generate
+from scanner.jobs.generating.generate import generate
 from scanner.world.draw import face_pixels
 
 SHIPPED = Path(__file__).parents[3] / "scanner" / "world" / "generators"

@@ -127,7 +127,7 @@ def test_a_killed_inversion_is_taken_up_and_ends_in_the_same_bytes(tmp_path: Pat
     toml = write_world(tmp_path / "world", memorised=True)
     monkeypatch.setattr("scanner.audit.recovery.SHARD_IMAGES", 9)
     audit(toml, out=tmp_path / "whole")
-    from scanner.jobs.invert_parts import InversionParts
+    from scanner.jobs.inverting.parts import InversionParts
 
     write = InversionParts.write
 

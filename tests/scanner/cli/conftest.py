@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "jobs"))
 from drawn_people import BY_FOLDER, FACES, photos_of, write_people
 
 from scanner.cli import main
-from scanner.jobs.build import build
+from scanner.jobs.indexing.build import build
 
 
 @dataclass(frozen=True)

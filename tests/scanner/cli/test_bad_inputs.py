@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_any_more_makes_the_scan_incomplete(
         (folder / name(3) / "2.png").unlink()
         return embed_source(*given, **named)
 
-    monkeypatch.setattr("scanner.jobs.intake.embed_source", embed_after_the_file_went)
+    monkeypatch.setattr("scanner.jobs.embedding.intake.embed_source", embed_after_the_file_went)
 
     ran = run("scan", folder, "--against", index, "--out", tmp_path / "run", "--threshold", 0.8, *ALIGNED)
 

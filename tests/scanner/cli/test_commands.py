@@ -252,7 +252,7 @@ def test_device_cpu_keeps_auto_off_the_gpu(
     def estimate(*_: Any, options: Any, **__: Any) -> None:
         raise UsageError(f"engine {options.engine}")
 
-    monkeypatch.setattr("scanner.jobs.estimate.estimate", estimate)
+    monkeypatch.setattr("scanner.jobs.scanning.estimate.estimate", estimate)
 
     ran = run("scan", index, "--against", index, "--out", tmp_path / "run", "--threshold", 0.5, "--dry-run", *words)
 
@@ -322,7 +322,7 @@ def test_doctor_measures_this_machine_and_dry_runs_predict_from_it(
 ) -> None:
     small = {"BUDGET_S": 0.0, "_FILE_BYTES": 16 << 20, "_BUILD_ROWS": (64, 640), "_CODED_ROWS": 256, "_ITEMS": 4}
     for constant, value in small.items():
-        monkeypatch.setattr(f"scanner.jobs.bench_machine.{constant}", value)
+        monkeypatch.setattr(f"scanner.jobs.measuring.bench_machine.{constant}", value)
 
     ran = run("doctor", "--bench", "--embedder", "drawn", "--out", tmp_path / "machine.json", "--folder", tmp_path)
     told = run("embed", people, tmp_path / "f.parquet", *ALIGNED, "--dry-run", "--profile", tmp_path / "machine.json")

@@ -18,7 +18,7 @@ from drawn_people import FACES, crop, files_of, photos_of
 
 from scanner.cli import main
 from scanner.images import encode_png
-from scanner.jobs.build import build
+from scanner.jobs.indexing.build import build
 from scanner.pipeline import SHARD_ENTRIES
 
 ALIGNED = ("--embedder", "drawn", "--faces", "aligned")

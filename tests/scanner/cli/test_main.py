@@ -153,8 +153,8 @@ def test_an_interrupt_says_whether_it_can_be_resumed(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scanner.jobs.scan.scan", interrupted)
-    monkeypatch.setattr("scanner.jobs.calibrate.calibrate", interrupted)
+    monkeypatch.setattr("scanner.jobs.scanning.scan.scan", interrupted)
+    monkeypatch.setattr("scanner.jobs.indexing.calibrate.calibrate", interrupted)
 
     ran = run(*words)
 

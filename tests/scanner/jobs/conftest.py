@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from drawn_people import BY_FOLDER, FACES, photos_of, write_people
 
-from scanner.jobs.build import build
+from scanner.jobs.indexing.build import build
 
 
 @pytest.fixture(scope="session")

@@ -21,15 +21,17 @@ from drawn_people import BY_FOLDER, FACES, files_of
 
 import scanner.pipeline
 from indexes import open_index
-from scanner.jobs import dedupe as dedupe_job
-from scanner.jobs import generate as generate_job
-from scanner.jobs import intake, invert_tools, join
-from scanner.jobs.build import BuildOptions, add, build
-from scanner.jobs.embed import embed
-from scanner.jobs.invert_latent import invert_latent
-from scanner.jobs.invert_options import InvertOptions
-from scanner.jobs.scan import scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.embedding import intake
+from scanner.jobs.embedding.embed import embed
+from scanner.jobs.generating import generate as generate_job
+from scanner.jobs.indexing import dedupe as dedupe_job
+from scanner.jobs.indexing.build import BuildOptions, add, build
+from scanner.jobs.inverting import tools as invert_tools
+from scanner.jobs.inverting.latent import invert_latent
+from scanner.jobs.inverting.options import InvertOptions
+from scanner.jobs.scanning import join
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import scan
 
 # Imported before the fork, so that no child pays for it; sessions are opened by the children.
 import scanner.embedders.onnx_network  # isort: skip

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.images import encode_png
-from scanner.jobs.meter import COSTS_NAME
+from scanner.jobs.measuring.meter import COSTS_NAME
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
 from scanner.world.draw import face_pixels
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from scanner.jobs.measuring.profile import MachineRates, NetworkRates, Profile, cpu_model
 from scanner.jobs.options import cores
-from scanner.jobs.profile import MachineRates, NetworkRates, Profile, cpu_model
 
 
 def profile_of(fingerprint: str = "a" * 16) -> Profile:

@@ -11,7 +11,7 @@ from typing import Any
 
 from indexes.errors import FormatError
 from scanner.errors import SourceError
-from scanner.jobs.embed_shards import EmbedShards
+from scanner.jobs.embedding.embed_shards import EmbedShards
 from scanner.pipeline import Walked
 
 FAILURES = {

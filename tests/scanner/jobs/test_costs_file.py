@@ -12,13 +12,13 @@ from drawn_people import BY_FOLDER, FACES, files_of, opened
 from machine_profile import profile_of
 
 from scanner import costs
-from scanner.jobs import join
-from scanner.jobs.build import BuildOptions, build
-from scanner.jobs.embed import embed
-from scanner.jobs.meter import COSTS_NAME, Meter, costs_sentence, peak_rss_bytes
-from scanner.jobs.profile import default_path, write_profile
-from scanner.jobs.scan import scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.embedding.embed import embed
+from scanner.jobs.indexing.build import BuildOptions, build
+from scanner.jobs.measuring.meter import COSTS_NAME, Meter, costs_sentence, peak_rss_bytes
+from scanner.jobs.measuring.profile import default_path, write_profile
+from scanner.jobs.scanning import join
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import scan
 from scanner.progress import Silent
 from scanner.quantities import time_words
 
@@ -161,7 +161,7 @@ def test_ready_embeddings_have_no_stage_of_faces(measured: None, tmp_path: Path)
 
 def test_stages_of_one_name_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 100, 10))
-    monkeypatch.setattr("scanner.jobs.meter.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("scanner.jobs.measuring.meter.time.monotonic", lambda: float(next(clock)))
     meter = Meter(Silent())
 
     meter.stage("faces", total=None, unit="images", done=3)

@@ -18,7 +18,7 @@ from drawn_people import BY_FOLDER, FACES, crop, photos_of, png, write_people
 from small_gen import write_generator
 
 from scanner.images import encode_png
-from scanner.jobs.build import BuildOptions, build
+from scanner.jobs.indexing.build import BuildOptions, build
 
 DRIVER = Path(__file__).parent / "crash_driver.py"
 STRIDE = int(os.environ.get("CRASH_STRIDE", "7"))

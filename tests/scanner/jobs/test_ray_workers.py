@@ -15,22 +15,22 @@ from drawn_people import BY_FOLDER, files_of, photos_of, write_people, write_tar
 from ray_work import FAILURES, Doubling, Failing, SlowShards
 from small_gen import write_generator
 
-import scanner.jobs.intake
-import scanner.jobs.join
+import scanner.jobs.embedding.intake
+import scanner.jobs.scanning.join
 from scanner import __version__, pipeline
 from scanner.cli import main
 from scanner.errors import SourceError, WorkerError
-from scanner.jobs import embed_shards
-from scanner.jobs import generate as generate_job
 from scanner.jobs import ray_workers as ray_module
-from scanner.jobs.embed import embed
-from scanner.jobs.generate import generate
-from scanner.jobs.invert_latent import invert_latent
-from scanner.jobs.invert_options import InvertOptions
+from scanner.jobs.embedding import embed_shards
+from scanner.jobs.embedding.embed import embed
+from scanner.jobs.generating import generate as generate_job
+from scanner.jobs.generating.generate import generate
+from scanner.jobs.inverting.latent import invert_latent
+from scanner.jobs.inverting.options import InvertOptions
 from scanner.jobs.options import FaceOptions
 from scanner.jobs.ray_workers import AHEAD, ENVIRONMENT, ray_workers
-from scanner.jobs.scan import scan
-from scanner.jobs.scan_options import ScanOptions
+from scanner.jobs.scanning.options import ScanOptions
+from scanner.jobs.scanning.scan import scan
 from scanner.jobs.workers import Workers
 from scanner.progress import Silent
 
@@ -70,8 +70,8 @@ def workers(cluster: Any) -> Iterator[Workers]:
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "SHARD_ENTRIES", 4)
-    monkeypatch.setattr(scanner.jobs.intake, "SHARD_ENTRIES", 4)
-    monkeypatch.setattr(scanner.jobs.join, "BLOCK_ROWS", 5)
+    monkeypatch.setattr(scanner.jobs.embedding.intake, "SHARD_ENTRIES", 4)
+    monkeypatch.setattr(scanner.jobs.scanning.join, "BLOCK_ROWS", 5)
     monkeypatch.setattr(generate_job, "SHARD_IMAGES", 200)
 
 

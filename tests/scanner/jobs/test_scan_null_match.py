@@ -13,12 +13,12 @@ from indexes import open_index
 from scanner import BuildOptions, ScanOptions, artefacts, build, scan
 from scanner.errors import UsageError
 from scanner.images import encode_png
-from scanner.jobs.check import check
-from scanner.jobs.check_photos import embed_photos
-from scanner.jobs.domain_file import read_domain
+from scanner.jobs.checking.check import check
+from scanner.jobs.checking.check_photos import embed_photos
+from scanner.jobs.checking.verify import verify
 from scanner.jobs.options import SourceOptions
 from scanner.jobs.parts import vectors_of
-from scanner.jobs.verify import verify
+from scanner.jobs.scanning.domain_file import read_domain
 from scanner.progress import Silent
 
 SIDE_PX = 40

@@ -16,8 +16,8 @@ from scanner import artefacts
 from scanner.cli import main
 from scanner.errors import UsageError
 from scanner.images import decode_rgb
-from scanner.jobs.scan import ScanResult
-from scanner.jobs.verify import verify
+from scanner.jobs.checking.verify import verify
+from scanner.jobs.scanning.scan import ScanResult
 from scanner.networks.modules import load_module
 from scanner.sources import open_sources
 from scanner.world.demo import Outcome, World, compare, run_demo

@@ -1,0 +1,1 @@
+"""Pictures → embedded faces, in shards that survive a kill."""

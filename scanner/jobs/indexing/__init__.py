@@ -1,0 +1,1 @@
+"""Embedded faces → indexes and what is asked of them alone: build, erase, dedupe, calibrate."""

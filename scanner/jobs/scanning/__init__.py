@@ -1,0 +1,1 @@
+"""Queries against indexes → a run folder, with its evidence."""
