@@ -130,21 +130,32 @@ def try_canaries(gallery: Gallery) -> Canaries:
     return Canaries(len(rows), found)
 
 
+Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""The k best samples of n photos: (n, k) float32 scores, best first, and (n, k) int64 rows; -1 where there are fewer."""
+
+
 def gallery_neighbours(
-    gallery: Gallery, samples: NDArray[np.float32], *, k: int, radii: Sequence[float] = ()
+    gallery: Gallery,
+    samples: NDArray[np.float32],
+    *,
+    k: int,
+    radii: Sequence[float] = (),
+    known: Nearest | None = None,
 ) -> Neighbours:
     """Return what lies near every reference that is not erased, in order of id; see `neighbours_of`.
 
-    The join with its sides changed: references are streamed from disk and searched among the samples.
+    The join with its sides changed: references are streamed from disk and searched among the samples; with `known`, what
+    that search would find, only means and spreads are worked out.
     """
     references = gallery.index.references()
     alive = np.zeros(references.rows_stored, np.bool_)
     alive[references.live_rows()] = True
-    around = _Around(samples, k, radii)
-    parts = [
-        around.of(np.ascontiguousarray(tile.vectors[alive[tile.row_start : tile.row_start + len(tile.vectors)]]))
-        for tile in references.tiles(_SWAPPED_ROWS)
-    ]
+    around, parts, start = _Around(samples, k, radii), list[Neighbours](), 0
+    for tile in references.tiles(_SWAPPED_ROWS):
+        photos = np.ascontiguousarray(tile.vectors[alive[tile.row_start : tile.row_start + len(tile.vectors)]])
+        rows = slice(start, start + len(photos))
+        parts.append(around.of(photos, None if known is None else (known[0][rows], known[1][rows])))
+        start += len(photos)
     return concatenate(parts)
 
 
@@ -173,19 +184,23 @@ class _Around:
         exact = samples.astype(np.float64)
         self._mean, self._moment = exact.mean(0), exact.T @ exact / len(exact)
 
-    def of(self, photos: NDArray[np.float32]) -> Neighbours:
-        n, m, k = len(photos), len(self._samples), self._k
-        score, row = np.full((n, k), -1.0, np.float32), np.full((n, k), -1, np.int64)
-        if n:
-            found = self._engine.search(photos, k=min(k, m))
-            score[:, : min(k, m)] = found.score.reshape(n, -1)
-            row[:, : min(k, m)] = found.reference_id.reshape(n, -1)
+    def of(self, photos: NDArray[np.float32], known: Nearest | None = None) -> Neighbours:
+        score, row = known or self.nearest(photos)
         exact = photos.astype(np.float64)
         mean = exact @ self._mean
         # The mean square of a photo's scores is a quadratic form of the photo: no score need be kept.
         spread = np.einsum("ij,ij->i", exact @ self._moment, exact) - mean**2
         within = self._count(photos)
-        return Neighbours(score, row, within, self._radii, mean, np.sqrt(np.maximum(spread, 0.0)), m)
+        return Neighbours(score, row, within, self._radii, mean, np.sqrt(np.maximum(spread, 0.0)), len(self._samples))
+
+    def nearest(self, photos: NDArray[np.float32]) -> Nearest:
+        n, m, k = len(photos), len(self._samples), self._k
+        score, row = np.full((n, k), -1.0, np.float32), np.full((n, k), -1, np.int64)
+        if n and m:
+            found = self._engine.search(photos, k=min(k, m))
+            score[:, : min(k, m)] = found.score.reshape(n, -1)
+            row[:, : min(k, m)] = found.reference_id.reshape(n, -1)
+        return score, row
 
     def _count(self, photos: NDArray[np.float32]) -> NDArray[np.int64]:
         counts = np.zeros((len(photos), len(self._radii)), np.int64)

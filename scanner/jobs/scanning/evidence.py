@@ -17,6 +17,7 @@ from scanner import artefacts
 from scanner.decision import Threshold
 from scanner.jobs.embedding.intake import Intake
 from scanner.jobs.parts import vectors_of
+from scanner.jobs.scanning.comparisons import Comparisons
 from scanner.jobs.scanning.evidence_tables import Scanned, write_evidence_tables
 from scanner.jobs.scanning.join import JoinParts, blocks
 from scanner.jobs.scanning.policy import policy_sha256
@@ -47,6 +48,7 @@ def weigh(
     *,
     policy: Mapping[str, Any],
     matched: Mapping[str, Any] | None,
+    comparisons: Comparisons,
     progress: Progress,
 ) -> Evidence:
     """Write `photos.parquet` and `samples.parquet` and work out what they say.
@@ -54,8 +56,8 @@ def weigh(
     `nulls` come from `open_nulls`, which has checked that this can be done.
     """
     fits = write_evidence_tables(
-        out, _scanned(intake, joined), galleries, nulls, threshold=threshold.value, fingerprint=intake.fingerprint,
-        seed=int(policy["seed"]), progress=progress,
+        out, _scanned(intake, joined), galleries, nulls, threshold=threshold, fingerprint=intake.fingerprint,
+        seed=int(policy["seed"]), comparisons=comparisons, progress=progress,
     )  # fmt: skip
     fits["null_match"] = None if matched is None else dict(matched)
     return Evidence(state(out, policy, fits), fits)

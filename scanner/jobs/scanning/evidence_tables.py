@@ -20,14 +20,16 @@ from indexes import References, VectorBatch
 from indexes.exact import ExactEngine
 from indexes.rescore import score_pairs
 from scanner import artefacts
+from scanner.decision import Threshold
 from scanner.evidence.clusters import lead_clusters
 from scanner.evidence.guards import FOLDS, two_sample
 from scanner.evidence.hubs import Side, find_hubs
 from scanner.evidence.kind import are_apart
 from scanner.evidence.neighbours import Neighbours
+from scanner.jobs.scanning.comparisons import Comparisons
 from scanner.jobs.scanning.nulls import Matched, match_sizes
 from scanner.progress import Progress
-from scanner.search import Gallery, gallery_neighbours
+from scanner.search import Gallery
 
 NEAREST = 5
 """How many of the best scores of a photo are kept."""
@@ -63,17 +65,21 @@ def write_evidence_tables(
     galleries: Sequence[Gallery],
     nulls: Sequence[Gallery],
     *,
-    threshold: float,
+    threshold: Threshold,
     fingerprint: str,
     seed: int,
+    comparisons: Comparisons,
     progress: Progress,
 ) -> dict[str, Any]:
     """Write `photos.parquet` and `samples.parquet`; return what the two-sample tests saw, which they cannot hold."""
     total = sum(gallery.index.rows for gallery in (*galleries, *nulls))
     progress.stage("evidence", total=total, unit="references")
-    sides = [_Photos.of(side, of, scanned, seed, progress) for side, of in (("candidate", galleries), ("null", nulls))]
-    cluster = lead_clusters(scanned.vectors, radius=threshold)
-    null_best, people, pairs = _null_hits(nulls, scanned.vectors, threshold)
+    sides = [
+        _Photos.of(side, of, scanned, seed, comparisons, progress)
+        for side, of in (("candidate", galleries), ("null", nulls))
+    ]
+    cluster = lead_clusters(scanned.vectors, radius=threshold.value)
+    null_best, people, pairs = _null_hits(nulls, scanned.vectors, threshold, comparisons)
     hubs, figures = find_hubs(
         sides[0].side(galleries, (scanned.best_gallery, scanned.best_reference_id), scanned.best_score),
         sides[1].side(nulls, null_best[:2], null_best[2]),
@@ -109,10 +115,12 @@ class _Photos:
     mean: NDArray[np.float64]
 
     @classmethod
-    def of(cls, side: str, galleries: Sequence[Gallery], scanned: Scanned, seed: int, progress: Progress) -> _Photos:
+    def of(
+        cls, side: str, galleries: Sequence[Gallery], scanned: Scanned, seed: int, by: Comparisons, progress: Progress
+    ) -> _Photos:
         columns, labels, labelled, means = [], list[str](), [], []
         for number, gallery in enumerate(galleries):
-            near = gallery_neighbours(gallery, scanned.vectors, k=NEAREST)
+            near = by.of_references(gallery, scanned.vectors, k=NEAREST)
             names = gallery.index.column("identity").to_pylist()
             known = np.array([name is not None for name in names])
             columns.append(_columns(side, gallery, near, names, np.flatnonzero(known), scanned, seed))
@@ -216,7 +224,7 @@ _Best = tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.float32]]
 
 
 def _null_hits(
-    nulls: Sequence[Gallery], vectors: NDArray[np.float32], threshold: float
+    nulls: Sequence[Gallery], vectors: NDArray[np.float32], threshold: Threshold, by: Comparisons
 ) -> tuple[_Best, NDArray[np.int32], NDArray[np.int32]]:
     """Return every query's best null reference, and how many null identities and photos reach the threshold."""
     n = len(vectors)
@@ -231,11 +239,12 @@ def _null_hits(
         for start in range(0, n, _BLOCK_ROWS):
             block = vectors[start : start + _BLOCK_ROWS]
             part = slice(start, start + len(block))
-            first = null.engine.search(VectorBatch(block), k=1)
+            hits = by.of_queries(null, start, block, threshold=threshold.value)
+            first = hits.best(1)
             better = first.score > score[part]
             gallery[part][better] = number
             best_id[part][better], score[part][better] = first.reference_id[better], first.score[better]
-            hits = null.engine.search(VectorBatch(block), threshold=threshold)
+            hits = hits.take(threshold.decide(hits.score))
             place = np.searchsorted(ids, hits.reference_id)
             row, code = hits.query_row[known[place]], codes[place][known[place]]
             pairs[part] += np.bincount(row, minlength=len(block)).astype(np.int32)

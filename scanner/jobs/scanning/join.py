@@ -19,9 +19,10 @@ from scanner import artefacts
 from scanner.errors import UsageError
 from scanner.jobs.embedding.intake import Intake
 from scanner.jobs.parts import vectors_of
+from scanner.jobs.scanning.comparisons import Afresh, Comparisons
 from scanner.jobs.workers import Workers, check_same
 from scanner.progress import Progress
-from scanner.search import Gallery, join, open_galleries
+from scanner.search import Gallery, open_galleries
 
 BLOCK_ROWS = 4096
 """Queries of one pass over the references: enough for the matrix product to be near its peak."""
@@ -69,13 +70,15 @@ class JoinBlocks:
         ]
         for path, manifest, gallery in zip(self.paths, self.manifests, galleries, strict=True):
             check_same(f"the index {path}", {"manifest": manifest}, {"manifest": gallery.index.manifest_sha256})
-        return partial(_join, galleries, self.threshold)
+        return partial(_join, Afresh(), galleries, self.threshold)
 
 
-def _join(galleries: Sequence[Gallery], threshold: float, block: Block) -> Joined:
+def _join(by: Comparisons, galleries: Sequence[Gallery], threshold: float, block: Block) -> Joined:
     number, vectors = block
+    first = number * BLOCK_ROWS
     try:
-        return number, len(vectors), [join(gallery, vectors, threshold=threshold) for gallery in galleries]
+        found = [by.of_queries(gallery, first, vectors, threshold=threshold) for gallery in galleries]
+        return number, len(vectors), found
     except TooManyHits as error:
         raise UsageError(
             f"More than {HITS_MAX} pairs of {len(vectors)} queries reach the threshold {threshold:.4f}: that is no search "
@@ -98,16 +101,20 @@ class JoinParts:
         threshold: float,
         memory_bytes: int,
         workers: Workers | None = None,
+        comparisons: Comparisons,
         progress: Progress,
     ) -> None:
-        """Join every block that is not there yet, by workers or here; each worker may use `memory_bytes`."""
+        """Join every block that is not there yet, by workers or here; each worker may use `memory_bytes`.
+
+        Workers compare every pair, so `comparisons` is not asked where there are some.
+        """
         artefacts.make_private_folder(self.folder)
         done = sum(int(artefacts.read_json(marker)["queries"]) for marker in self.folder.glob("*.json"))
         progress.stage("search", total=intake.counts().faces or None, unit="faces", done=done)
         left = self._left(intake)
         found: Iterator[Joined]
         if workers is None:
-            found = map(partial(_join, galleries, threshold), left)
+            found = map(partial(_join, comparisons, galleries, threshold), left)
         else:
             found = workers.map(JoinBlocks.against(galleries, threshold, memory_bytes), left)
         for number, rows, hits in found:

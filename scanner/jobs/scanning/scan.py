@@ -19,6 +19,7 @@ from scanner.jobs.measuring.meter import COSTS_NAME, Meter, machine_here, write_
 from scanner.jobs.measuring.predict import faces_memory_bytes, faces_seconds, join_cost
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scanning.account import account_of, finished_summary
+from scanner.jobs.scanning.comparisons import Afresh, Comparisons
 from scanner.jobs.scanning.evidence import finish, hub_photos, weigh
 from scanner.jobs.scanning.flags import Flags
 from scanner.jobs.scanning.join import JoinParts
@@ -92,15 +93,20 @@ def scan(
         check_fingerprint(gallery.index, intake.fingerprint, what="the queries' embedder")
     if options.null_match:
         opened = bring_to_domain(opened, intake, specs, options, sources, out=out, progress=meter)
-    summary = _search(out, work, opened, intake, specs, options, sources, workers, meter)
+    summary = search_and_write(out, work, opened, intake, specs, options, sources, workers, meter)
     taken = _write_costs(out, meter, opened, intake, specs, sources, resume=resume)
-    write_json(out / "run.json", summary)  # the last of the data: a run folder with run.json is complete
-    write_page(out)
-    remove_folder(work)
+    finish_run(out, work, summary)
     return ScanResult(out, summary, taken)
 
 
-def _search(
+def finish_run(out: Path, work: Path, summary: dict[str, Any]) -> None:
+    """Write `run.json`, the last of the data: a run folder that has one is complete.  Then the page; the work goes."""
+    write_json(out / "run.json", summary)
+    write_page(out)
+    remove_folder(work)
+
+
+def search_and_write(
     out: Path,
     work: Path,
     scan: Prepared,
@@ -110,12 +116,17 @@ def _search(
     sources: SourceOptions,
     workers: Workers | None,
     progress: Meter,
+    comparisons: Comparisons | None = None,
 ) -> dict[str, Any]:
-    """Search, weigh, write the tables; return what stands in `run.json`."""
+    """Search, weigh, write the tables; return what stands in `run.json`.
+
+    Without `comparisons` every pair is compared anew.
+    """
+    comparisons = comparisons or Afresh()
     joined = JoinParts(work / "join")
     joined.run(
         intake, scan.galleries, threshold=scan.threshold.value, memory_bytes=options.memory_bytes, workers=workers,
-        progress=progress,
+        comparisons=comparisons, progress=progress,
     )  # fmt: skip
     progress.mark("results", unit="faces", items=intake.counts().faces)
     copies = None
@@ -134,7 +145,7 @@ def _search(
     if scan.nulls:
         evidence = weigh(
             out, intake, joined, scan.galleries, scan.nulls, scan.threshold, policy=scan.policy, matched=scan.matched,
-            progress=progress,
+            comparisons=comparisons, progress=progress,
         )  # fmt: skip
     results = write_results(
         out, intake, joined, scan.galleries, scan.threshold, statement=None if evidence is None else evidence.statement,

@@ -331,7 +331,7 @@ def test_more_hits_than_the_limit_end_the_scan_and_leave_it_resumable(
         return gallery.engine.search(VectorBatch(vectors), threshold=threshold, k=1, hits_max=3)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scanner.jobs.scanning.join, "join", join_few)
+        patch.setattr(scanner.jobs.scanning.comparisons, "join", join_few)
         with pytest.raises(
             UsageError, match=r"queries reach the threshold .*Raise --threshold, or ask for a lower --fmr"
         ):
