@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
+from scanner.errors import UsageError
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of `4GiB`, `512M` or `1000000`; raises UsageError for what is no amount."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?b)?\s*", text.lower())
+    if match is None:
+        raise UsageError(f"{text!r} is no amount of memory. Write it as 4GiB, 512MiB or 1000000.")
+    return int(float(match[1]) * _UNITS[match[2]])
+
 
 def time_words(seconds: float | None) -> str:
     """Return seconds for people: 12 s, 34 min, 5.6 h, 7.8 days; None is "not known"."""

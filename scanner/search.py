@@ -175,6 +175,21 @@ def neighbours_of(
     return concatenate([around.of(np.ascontiguousarray(photos[start : start + _SWAPPED_ROWS])) for start in starts])
 
 
+def nearest_among(references: References, rows: NDArray[np.int64], samples: NDArray[np.float32], *, k: int) -> Nearest:
+    """Return the k best samples of some references: what `neighbours_of` says of them, without means and counts.
+
+    Args:
+        references: all of them.
+        rows: (n,) int64 stored rows, ascending.
+        samples: (m, dim) float32, unit rows; in memory.
+        k: how many of the best.
+    """
+    around = _Around(samples, k, ())
+    starts = range(0, max(1, len(rows)), _SWAPPED_ROWS)
+    found = [around.nearest(references.gather(rows[start : start + _SWAPPED_ROWS])) for start in starts]
+    return np.concatenate([score for score, _ in found]), np.concatenate([row for _, row in found])
+
+
 class _Around:
     """Samples, made ready to say what lies near a photo."""
 

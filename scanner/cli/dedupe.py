@@ -11,7 +11,6 @@ from scanner.cli.options import (
     engine_value,
     face_options,
     face_values,
-    parse_bytes,
     quiet_value,
     search_options,
     seed_option,
@@ -22,6 +21,7 @@ from scanner.cli.options import (
     threshold_options,
 )
 from scanner.cli.talk import answer, say, talk
+from scanner.quantities import parse_bytes
 
 
 @click.command("dedupe")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,16 +16,6 @@ from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.sources.options import IdentityFrom
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def parse_bytes(text: str) -> int:
-    """Return the bytes of `4GiB`, `512M` or `1000000`."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?b)?\s*", text.lower())
-    if match is None:
-        raise UsageError(f"{text!r} is no amount of memory. Write it as 4GiB, 512MiB or 1000000.")
-    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def parse_landmarks(text: str | None) -> Landmarks | None:

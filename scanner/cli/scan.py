@@ -14,7 +14,6 @@ from scanner.cli.options import (
     engine_value,
     face_options_of_several,
     face_values,
-    parse_bytes,
     quiet_value,
     ray_option,
     search_options,
@@ -27,6 +26,7 @@ from scanner.cli.options import (
 )
 from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
 from scanner.errors import UsageError
+from scanner.quantities import parse_bytes
 from scanner.records import Counts
 
 if TYPE_CHECKING:  # the command line starts fast

@@ -30,6 +30,11 @@ class ChainedSource:
         first = self._parts[0].uri if self._parts else ""
         self.uri = uri or (f"{first} and {len(self._parts) - 1} more" if len(self._parts) > 1 else first)
 
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The sources, in order."""
+        return self._parts
+
     def describe(self) -> dict[str, str | int]:
         """Return kind, uri, parts, bytes and a hash over what every part says of itself."""
         described = [part.describe() for part in self._parts]

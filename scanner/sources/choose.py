@@ -148,7 +148,8 @@ def _open_images(spec: str, places: list[Location], options: Options) -> Source:
 
 def _listed(place: Location, name: str) -> Listed:
     if place.is_local:
-        return Listed(text_of(name), place.path, Path(place.path).stat().st_size)
+        status = Path(place.path).stat()
+        return Listed(text_of(name), place.path, status.st_size, modified=str(status.st_mtime_ns))
     return listed_remote(name, place.path, place.info())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from scanner.sources.options import LABELS_BYTES_MAX, IdentityFrom, Options
 REQUESTS_MAX: Final = 8
 """How many files of a store are asked for ahead; bounds memory at REQUESTS_MAX * bytes_max."""
 _CHECKSUMS: Final = ("ETag", "etag", "md5Hash")
+_TIMES: Final = ("LastModified", "last_modified", "updated", "mtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Listed:
     checksum: str = ""
     problem: Reason | None = None
     detail: str = ""
+    modified: str = ""
 
 
 class FolderSource:
@@ -71,6 +73,29 @@ class FolderSource:
         """Return how many entries there are."""
         return len(self._listed)
 
+    def stamps(self) -> list[tuple[str, str]]:
+        """Return of every entry its uri and a stamp that changes with its content: size, time of change, checksum.
+
+        Clocks are in it, so it is for finding what is new, never for what is written into a result.
+        """
+        return [
+            (self._uri_of(e), f"{e.size}:{e.modified}:{e.checksum}:{e.problem and e.problem.value}")
+            for e in self._listed
+        ]
+
+    def only(self, uris: Sequence[str]) -> FolderSource:
+        """Return the same source with these entries alone; one that is not there any more is an entry that cannot be read."""
+        there = {self._uri_of(entry): entry for entry in self._listed}
+        chosen = [there.get(uri) or self._vanished(uri) for uri in uris]
+        return FolderSource(self._location, self._options, listed=chosen)
+
+    def _vanished(self, uri: str) -> Listed:
+        name = uri.removeprefix(self.uri).lstrip("/")
+        return Listed(name, "", None, "", Reason.UNREADABLE, "the file was gone before it was read")
+
+    def _uri_of(self, entry: Listed) -> str:
+        return f"{self.uri}/{entry.name}" if entry.name else self.uri
+
     def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
         """Yield in the order of the relative paths."""
         if self._location.is_local:
@@ -90,7 +115,7 @@ class FolderSource:
                 pool.shutdown(cancel_futures=True)
 
     def _read(self, entry: Listed) -> Item | Reject:
-        uri = f"{self.uri}/{entry.name}" if entry.name else self.uri
+        uri = self._uri_of(entry)
         identity = identity_of(entry.name, self._options.identity_from, self._labels.get(entry.name))
         limit = self._options.bytes_max
         if entry.problem is not None:
@@ -183,7 +208,7 @@ def _listed_local(child: os.DirEntry[str], root: str) -> Listed | None:
         return Listed(name, child.path, None, "", Reason.NOT_A_FILE, "a link that leads nowhere")
     if not stat.S_ISREG(status.st_mode):
         return Listed(name, child.path, None, "", Reason.NOT_A_FILE, "neither a file nor a folder")
-    return Listed(name, child.path, status.st_size)
+    return Listed(name, child.path, status.st_size, modified=str(status.st_mtime_ns))
 
 
 def _list_remote(location: Location) -> tuple[list[Listed], int]:
@@ -200,4 +225,5 @@ def _list_remote(location: Location) -> tuple[list[Listed], int]:
 def listed_remote(name: str, path: str, info: dict[str, Any]) -> Listed:
     """Return the entry for what a store's listing says of one object."""
     checksum = next((str(info[key]) for key in _CHECKSUMS if info.get(key)), "")
-    return Listed(text_of(name), path, info.get("size"), checksum)
+    modified = next((str(info[key]) for key in _TIMES if info.get(key)), "")
+    return Listed(text_of(name), path, info.get("size"), checksum, modified=modified)

@@ -109,18 +109,18 @@ def build(
     remove_folder(made)  # of a job that was killed
     index = build_index(
         made,
-        _blocks(intake, meter),
+        blocks_of(intake, meter),
         fingerprint=intake.fingerprint,
         dim=intake.dim,
         schema=artefacts.REFERENCE_ROWS,
         dtype=options.dtype,
         codec=options.codec,
-        embedder=_recipe(intake, faces),
+        embedder=recipe_of(intake, faces),
         seed=options.seed,
     )
     if index.column("identity").null_count == index.rows:
         meter.note("no reference has an identity; for one sub-folder a person, pass --identity-from folder")
-    _write_account(index, intake, specs)
+    write_account(index, intake, specs)
     taken = _write_costs(index, meter, intake, specs, sources or SourceOptions(), options, resume=resume)
     made.chmod(artefacts.PRIVATE)
     remove_folder(out)
@@ -164,7 +164,7 @@ def add(
     progress.stage("index", total=intake.counts().faces or None, unit="faces")
     there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
     before = index.rows
-    new = (block for block in _blocks(intake, progress, schema=index.schema, leave_out=there) if len(block[0]))
+    new = (block for block in blocks_of(intake, progress, schema=index.schema, leave_out=there) if len(block[0]))
     first = next(new, None)
     if first is None:
         if not resume:
@@ -173,7 +173,7 @@ def add(
     else:
         index.add(chain([first], new))
         index = open_index(path)
-    _write_account(index, intake, specs, resume=resume)
+    write_account(index, intake, specs, resume=resume)
     counts = intake.counts()
     intake.done()
     return BuildResult(path, index.rows, index.rows - before, counts)
@@ -203,7 +203,7 @@ def _take_in(
     )  # fmt: skip
 
 
-def _blocks(
+def blocks_of(
     intake: Intake,
     progress: Progress,
     *,
@@ -225,13 +225,13 @@ def _blocks(
         progress.advance(n)
 
 
-def _recipe(intake: Intake, faces: FaceOptions) -> dict[str, Any]:
+def recipe_of(intake: Intake, faces: FaceOptions) -> dict[str, Any]:
     """Return what a later scan needs to embed its queries alike."""
     embedder = {k: v for k, v in intake.description["embedder"].items() if not k.startswith("device")}
     return {**embedder, "detector": faces.detector, "faces": intake.description.get("faces")}
 
 
-def _write_account(index: Index, intake: Intake, specs: Sequence[str], *, resume: bool = False) -> None:
+def write_account(index: Index, intake: Intake, specs: Sequence[str], *, resume: bool = False) -> None:
     """Write what became of the sources beside the index, numbered by intake."""
     account = {
         "sources": [clean_uri(spec) for spec in specs],

@@ -65,11 +65,17 @@ def prepare(
     faces: FaceOptions,
     sources: SourceOptions,
     progress: Progress,
+    *,
+    ready: bool | None = None,
 ) -> Prepared:
-    """Open and check what a scan needs, let every engine find planted references, and take the threshold."""
+    """Open and check what a scan needs, let every engine find planted references, and take the threshold.
+
+    `ready` says whether the queries are vectors already; None to look at them.
+    """
     galleries = open_galleries(paths, memory_bytes=options.memory_bytes, engine=options.engine)
     faces = like_index(faces, galleries[0].index.manifest.embedder)
-    ready = all(is_embeddings(spec, sources) for spec in specs)
+    if ready is None:
+        ready = all(is_embeddings(spec, sources) for spec in specs)
     road = None if ready else open_road(faces)
     if road is not None:
         for gallery in galleries:

@@ -374,7 +374,7 @@ def test_an_amount_of_memory_that_is_none_is_refused(
     [("4GiB", 4 << 30), ("4gb", 4 << 30), ("4G", 4 << 30), ("512M", 512 << 20), ("0.5k", 512), (" 1000 ", 1000)],
 )
 def test_amounts_of_memory_are_read(text: str, size: int) -> None:
-    from scanner.cli.options import parse_bytes
+    from scanner.quantities import parse_bytes
 
     assert parse_bytes(text) == size
 

@@ -1,0 +1,192 @@
+"""The faces of a set of queries as they came in, night by night: an intake whose rows keep their places for good.
+
+Of night N there are `NNNNNN.parquet` (faces), `NNNNNN.rejects.parquet` and, written last, `NNNNNN.json`.  A face counts as
+long as any entry with its bytes is in the sources; what `SEEN` says of them decides, the files themselves stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexes.atomic import write_json
+from scanner import artefacts
+from scanner.errors import EmbedderMismatch
+from scanner.jobs.parts import vectors_of
+from scanner.records import Counts, Reason
+
+_ROWS = 4096
+
+
+class Collection:
+    """See `scanner.jobs.embedding.intake.Intake`: faces in the order in which they came in."""
+
+    def __init__(self, folder: Path, seen: pa.Table) -> None:
+        """Look at what is there.
+
+        Args:
+            folder: the set's folder.
+            seen: what its sources have now, a table of `listing.SEEN`.
+        """
+        self.folder = folder
+        self._seen = seen
+        self._documents = [(int(path.stem), artefacts.read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
+        last: dict[str, Any] = {"road": {}, "fingerprint": "", "dim": 0}
+        if self._documents:
+            last = self._documents[-1][1]
+        self.description: dict[str, Any] = last["road"]
+        self.fingerprint: str = last["fingerprint"]
+        self.dim: int = last["dim"]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no night has brought anything yet."""
+        return not self._documents
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many faces each night brought: what says that places are still what they were."""
+        return {f"{night:06d}": int(document["faces"]) for night, document in self._documents}
+
+    @cached_property
+    def alive(self) -> NDArray[np.bool_]:
+        """Which of all faces, by their places, still count; of an item that went and came back, the last ones."""
+        items = self._seen["item_id"].combine_chunks()
+        found = [np.empty(0, np.bool_)]
+        for night, _ in reversed(self._documents):
+            there = artefacts.read_table(self._faces(night), "embeddings", columns=["item_id"])["item_id"]
+            found.append(np.asarray(pc.is_in(there, value_set=items).to_numpy(), np.bool_))
+            items = items.filter(pc.invert(pc.is_in(items, value_set=there.combine_chunks())))
+        return np.concatenate(found[::-1])
+
+    def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some faces: (n, dim) float32, in the order of `places`, which ascend."""
+        found, start = [np.empty((0, self.dim), np.float32)], 0
+        for night, document in self._documents:
+            stop = start + int(document["faces"])
+            mine = places[np.searchsorted(places, start) : np.searchsorted(places, stop)] - start
+            if len(mine):
+                table = artefacts.read_table(self._faces(night), "embeddings", columns=["embedding"])
+                found.append(vectors_of(table)[mine])
+            start = stop
+        return np.concatenate(found)
+
+    def seen_sha256(self) -> str:
+        """Return the hash of what the sources have now, without the clocks in the stamps."""
+        total = hashlib.sha256()
+        for name in ("uri", "item_id"):
+            total.update("\n".join(self._seen[name].to_pylist()).encode(errors="surrogatepass") + b"\0")
+        return total.hexdigest()
+
+    def add(
+        self, night: int, faces: Iterator[pa.Table], rejects: pa.Table, *, schema: pa.Schema, document: dict[str, Any]
+    ) -> None:
+        """Write what a night brought; again with the same, it changes nothing.
+
+        Raises:
+            EmbedderMismatch: earlier nights were embedded by another network.
+        """
+        if self.fingerprint and document["fingerprint"] != self.fingerprint:
+            raise EmbedderMismatch(
+                f"The faces in {self.folder} were embedded by {self.fingerprint}, the job's embedder is now "
+                f"{document['fingerprint']}. Scores between them mean nothing: choose another [job] folder for it."
+            )
+        artefacts.make_private_folder(self.folder)
+        rows = artefacts.write_tables(self._faces(night), schema, faces)
+        artefacts.write_tables(self._rejects(night), artefacts.stamped(artefacts.REJECTS, "rejects"), [rejects])
+        write_json(self.folder / f"{night:06d}.json", {**document, "faces": rows})
+
+    def faces(self) -> Iterator[pa.Table]:
+        """Yield the faces that count; each under a name that is still there, with all its other names."""
+        start, names = 0, self._names
+        for night, document in self._documents:
+            rows = int(document["faces"])
+            keep = self.alive[start : start + rows]
+            start += rows
+            first = 0
+            for table in artefacts.iter_tables(self._faces(night), "embeddings", rows_max=_ROWS):
+                kept = table.filter(pa.array(keep[first : first + table.num_rows]))
+                first += table.num_rows
+                if kept.num_rows:
+                    yield _renamed(kept, names)
+
+    def rejects(self) -> Iterator[pa.Table]:
+        """Yield the rejects whose entries are still there and have no face of their own."""
+        when = dict(zip(self._seen["uri"].to_pylist(), self._seen["night"].to_pylist(), strict=True))
+        first = {names[0] for names in self._names.values()}
+        for night, _ in self._documents:
+            table = artefacts.read_table(self._rejects(night), "rejects")
+            keep = [
+                when.get(uri) == night and not (reason == Reason.DUPLICATE.value and uri in first)
+                for uri, reason in zip(table["uri"].to_pylist(), table["reason"].to_pylist(), strict=True)
+            ]
+            yield table.filter(pa.array(keep, pa.bool_()))
+
+    def counts(self) -> Counts:
+        """Return what became of every entry that is there now."""
+        reasons: Counter[str] = Counter()
+        of_faces = of_items = 0
+        for table in self.rejects():
+            reasons.update(table["reason"].to_pylist())
+            whole = pc.sum(pc.equal(table["level"], "item")).as_py() or 0
+            of_items, of_faces = of_items + whole, of_faces + table.num_rows - whole
+        duplicates = reasons[Reason.DUPLICATE.value]
+        return Counts(
+            entries=self._seen.num_rows,
+            items=self._seen.num_rows - of_items,
+            duplicates=duplicates,
+            rejected=of_items - duplicates,
+            faces=int(self.alive.sum()),
+            faces_rejected=of_faces,
+            reasons=dict(sorted(reasons.items())),
+        )
+
+    def done(self) -> None:
+        """See `Intake.done`; nothing here is only for resuming."""
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        """Return the names that an item goes by now, for items with several or with another one than at first."""
+        first: dict[str, str] = {}
+        for night, _ in self._documents:
+            table = artefacts.read_table(self._faces(night), "embeddings", columns=["item_id", "uri"])
+            first.update(zip(table["item_id"].to_pylist(), table["uri"].to_pylist(), strict=True))
+        now: dict[str, list[str]] = {}
+        for item, uri in zip(self._seen["item_id"].to_pylist(), self._seen["uri"].to_pylist(), strict=True):
+            if item in first:
+                now.setdefault(item, []).append(uri)
+        for item, names in now.items():
+            names.sort(key=lambda uri, item=item: uri != first[item])  # type: ignore[misc]
+        return {item: names for item, names in now.items() if len(names) > 1 or names[0] != first[item]}
+
+    def _faces(self, night: int) -> Path:
+        return self.folder / f"{night:06d}.parquet"
+
+    def _rejects(self, night: int) -> Path:
+        return self.folder / f"{night:06d}.rejects.parquet"
+
+
+def document_of(counts: Counts, road: dict[str, Any], *, fingerprint: str, dim: int) -> dict[str, Any]:
+    """Return what is written beside the faces of a night."""
+    return {"counts": asdict(counts), "road": road, "fingerprint": fingerprint, "dim": dim}
+
+
+def _renamed(table: pa.Table, names: dict[str, list[str]]) -> pa.Table:
+    items = table["item_id"].to_pylist()
+    uris = [names[item][0] if item in names else uri for item, uri in zip(items, table["uri"].to_pylist(), strict=True)]
+    others = [names[item][1:] if item in names else [] for item in items]
+    for name, values in (("uri", uris), ("other_uris", others)):
+        place = table.schema.get_field_index(name)
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table

@@ -1,0 +1,204 @@
+"""What a source has now, and what of it is new since it was last looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scanner import artefacts
+from scanner.errors import ScannerError
+from scanner.jobs.options import SourceOptions
+from scanner.records import Item, Reject
+from scanner.sources import ChainedSource, Source
+from scanner.sources.folder import FolderSource
+
+SEEN = pa.schema(
+    [
+        pa.field("spec", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("night", pa.int32(), nullable=False),
+    ]
+)
+"""One row an entry that was looked at: the source as the job names it, uri, stamp, the item that it was, and when.
+
+A file's `stamp` changes with its content (size, time of change, checksum); the entries of an archive have the archive's.
+"""
+
+FRESH = pa.schema(
+    [
+        pa.field("spec", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+    ]
+)
+"""One row a file to be read, or an archive to be read whole (`uri` is empty); `part` is the folder or archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What changed in the sources of a set.
+
+    Attributes:
+        fresh: a table of `FRESH`: what has to be read.
+        gone: uris of entries that are not there any more.
+        lost: sources that could not be looked at, each with the reason; nothing of them counts as gone.
+    """
+
+    fresh: pa.Table
+    gone: pa.Array
+    lost: tuple[tuple[str, str], ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changed."""
+        return not self.fresh.num_rows and not len(self.gone)
+
+
+def look(specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Table, *, gone_max: float) -> News:
+    """Compare what the sources have with what was seen.
+
+    Args:
+        specs: sources, as the job names them and as they can be opened.
+        sources: how they are read.
+        seen: a table of `SEEN`.
+        gone_max: a source that lost more than this share of its entries counts as lost, not as emptied.
+    """
+    fresh, lost = [FRESH.empty_table()], list[tuple[str, str]]()
+    no_more = seen.filter(_not_in(seen["spec"], pa.array([name for name, _ in specs], pa.string())))
+    gone = [no_more["uri"].combine_chunks()]  # of sources that the job names no longer
+    for name, spec in specs:
+        before = seen.filter(pc.equal(seen["spec"], name))
+        try:
+            found = [_compare(part, name, before) for part in parts_of(sources.open([spec]))]
+        except ScannerError as error:
+            lost.append((name, str(error)))
+            continue
+        missing = before["uri"].filter(_not_in(before["uri"], pa.concat_arrays([there for _, there in found])))
+        if before.num_rows and len(missing) > gone_max * before.num_rows:
+            lost.append((name, _too_many_gone(spec, len(missing), before.num_rows)))
+            continue
+        gone.append(missing.combine_chunks())
+        fresh += [rows for rows, _ in found]
+    return News(pa.concat_tables(fresh), pa.concat_arrays(gone), tuple(lost))
+
+
+def _compare(part: Source, name: str, before: pa.Table) -> tuple[pa.Table, pa.Array]:
+    """Return the rows of `FRESH` of a folder or archive, and the known uris that may still be there."""
+    if isinstance(part, FolderSource):
+        uris, stamps = (pa.array(column, pa.string()) for column in zip(*part.stamps(), strict=True))
+        new = _not_in(_keys(uris, stamps), _keys(before["uri"], before["stamp"]))
+        return _rows(name, part.uri, uris.filter(new), stamps.filter(new)), uris
+    inside = before.filter(pc.starts_with(before["uri"], part.uri))["uri"].combine_chunks()
+    stamp = f"{part.uri} {fingerprint_of(part)}"
+    if pc.any(pc.equal(before["stamp"], stamp)).as_py():
+        return FRESH.empty_table(), inside
+    # Which of its entries are gone is known when it has been read.
+    return _rows(name, part.uri, pa.array([""]), pa.array([stamp])), inside
+
+
+def _rows(name: str, part: str, uris: pa.Array, stamps: pa.Array) -> pa.Table:
+    n = len(uris)
+    return pa.table([pa.array([name] * n, pa.string()), pa.array([part] * n, pa.string()), uris, stamps], schema=FRESH)
+
+
+class FreshSource:
+    """What has to be read tonight, in an order that does not change when files vanish while it is read."""
+
+    def __init__(self, specs: Sequence[tuple[str, str]], sources: SourceOptions, fresh: pa.Table) -> None:
+        """Open the sources of `fresh`; those that cannot be opened raise ScannerError."""
+        self._listing = hashlib.sha256()
+        parts: list[Source] = []
+        for name, spec in specs:
+            mine = fresh.filter(pc.equal(fresh["spec"], name))
+            for part in parts_of(sources.open([spec])) if mine.num_rows else ():
+                rows = mine.filter(pc.equal(mine["part"], part.uri))
+                if not rows.num_rows:
+                    continue
+                uris = rows["uri"].to_pylist()
+                parts.append(part.only(uris) if isinstance(part, FolderSource) else part)
+                names = uris if isinstance(part, FolderSource) else [fingerprint_of(part)]
+                self._listing.update(json.dumps([part.uri, names]).encode())
+        self._chain = ChainedSource(parts)
+        self.uri = self._chain.uri
+        self.parts = self._chain.parts
+
+    def describe(self) -> dict[str, str | int]:
+        """Return what must not change between two tries of one night."""
+        return {"kind": "fresh", "uri": self.uri, "listing": self._listing.hexdigest()}
+
+    def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
+        """See `Source.entries`."""
+        return self._chain.entries(skip=skip)
+
+    def count(self) -> int | None:
+        """See `Source.count`."""
+        return self._chain.count()
+
+
+class Stamps:
+    """Which source an entry that was read belongs to, and its stamp."""
+
+    def __init__(self, fresh: pa.Table) -> None:
+        rows = fresh.to_pylist()
+        self._files = {row["uri"]: (row["spec"], row["stamp"]) for row in rows if row["uri"]}
+        self._archives = sorted(
+            ((row["part"], (row["spec"], row["stamp"])) for row in rows if not row["uri"]), reverse=True
+        )
+
+    def of(self, uri: str) -> tuple[str, str]:
+        """Return the source, as the job names it, and the stamp."""
+        found = self._files.get(uri)
+        if found is not None:
+            return found
+        return next(mark for part, mark in self._archives if uri.startswith(part))
+
+    def reread(self, known: pa.Array) -> pa.Array:
+        """Return which of the known uris lie in archives that are read again."""
+        inside = pa.array([False] * len(known), pa.bool_())
+        for part, _ in self._archives:
+            inside = pc.or_(inside, pc.starts_with(known, part))
+        return known.filter(inside)
+
+
+def read_seen(path: Path) -> pa.Table:
+    """Return what was seen so far."""
+    return artefacts.read_table(path, "seen") if path.exists() else SEEN.empty_table()
+
+
+def parts_of(source: Source) -> Iterator[Source]:
+    """Yield the folders and archives of a source."""
+    if isinstance(source, ChainedSource):
+        for part in source.parts:
+            yield from parts_of(part)
+    else:
+        yield source
+
+
+def fingerprint_of(part: Source) -> str:
+    """Return what changes when an archive's content does."""
+    return hashlib.sha256(json.dumps(part.describe(), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _keys(uris: pa.Array, stamps: pa.Array) -> pa.Array:
+    keys = pc.binary_join_element_wise(uris, stamps, "\n")
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+
+
+def _not_in(values: pa.Array, others: pa.Array) -> pa.Array:
+    return pc.invert(pc.is_in(values, value_set=others))
+
+
+def _too_many_gone(spec: str, gone: int, before: int) -> str:
+    return (
+        f"{gone} of {before} entries of {spec} are gone since it was last looked at, more than the job's gone_max allows: "
+        "a mount may be missing. Nothing of it was forgotten. If it is meant so, run the job once with --allow-gone."
+    )

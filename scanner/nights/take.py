@@ -1,0 +1,204 @@
+"""What is new in the sources of a set, embedded and put where the set is kept; what is gone, taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexes.atomic import write_json
+from scanner import artefacts
+from scanner.errors import RunMismatch
+from scanner.jobs.folders import remove_folder
+from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
+from scanner.jobs.parts import Parts
+from scanner.nights.listing import FRESH, SEEN, FreshSource, Stamps, look, read_seen
+from scanner.pipeline import SHARD_ENTRIES, embed_source
+from scanner.progress import Progress
+from scanner.records import Counts, Reason
+
+TAKEN = "taken.json"
+
+
+class Road:
+    """The job's embedder and face finder, opened when the first picture comes."""
+
+    def __init__(self, faces: FaceOptions, *, keep_crops: bool) -> None:
+        self.faces, self.keep_crops = faces, keep_crops
+
+    @cached_property
+    def opened(self) -> OpenedRoad:
+        """The road; see `open_road` for what is raised."""
+        opened = open_road(self.faces, keep_crops=self.keep_crops)
+        return replace(opened, road=replace(opened.road, keep_crops=self.keep_crops))
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What a night brought to a set, ready to be put where it is kept.
+
+    Attributes:
+        parts: finished shards of new faces; None where nothing was read.
+        rejects: new rejects, a table of `artefacts.REJECTS`.
+        counts: of new entries.
+        opened: the road that they came by.
+        seen: what the sources have now, a table of `SEEN`.
+        items_gone: ids of items of which no entry is left.
+    """
+
+    parts: Parts | None
+    rejects: pa.Table
+    counts: Counts
+    opened: OpenedRoad | None
+    seen: pa.Table
+    items_gone: frozenset[str]
+
+
+class Kept(Protocol):
+    """Where a set is kept."""
+
+    def put(self, fresh: Fresh) -> None:
+        """Add what is new and take out what is gone; a second time with the same, nothing changes."""
+        ...
+
+
+def take(
+    kept: Kept,
+    *,
+    seen_path: Path,
+    work: Path,
+    specs: Sequence[tuple[str, str]],
+    sources: SourceOptions,
+    road: Road,
+    night: int,
+    gone_max: float,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Bring a set up to date; return its account, as it stands in `night.json`.
+
+    Killed at any point and called again it ends as if it had not been: what is to be read is decided once and written
+    down, finished shards are not read again, and putting them where they are kept is done once or changes nothing.
+    """
+    if (work / TAKEN).exists():
+        return artefacts.read_json(work / TAKEN)
+    seen = read_seen(seen_path)
+    for folder in (work.parent.parent, work.parent, work):
+        artefacts.make_private_folder(folder)
+    fresh, gone, lost = _news(work, specs, sources, seen, gone_max)
+    try:
+        found = _embed(work, specs, sources, fresh, gone, seen, road, night, progress)
+    except RunMismatch:
+        # An archive changed between two tries: what was read of it belongs to no state of the source.
+        progress.note(f"{work.name}: a source changed while it was read; it is read anew")
+        remove_folder(work)
+        return take(
+            kept, seen_path=seen_path, work=work, specs=specs, sources=sources, road=road, night=night, gone_max=gone_max,
+            progress=progress,
+        )  # fmt: skip
+    account = {
+        "new": asdict(found.counts),
+        "gone_entries": len(gone),
+        "gone_items": len(found.items_gone),
+        "entries": found.seen.num_rows,
+        "lost": [{"source": name, "why": why} for name, why in lost],
+        "changed": bool(found.counts.entries or len(found.items_gone) or found.seen.num_rows != seen.num_rows),
+    }
+    kept.put(found)
+    if not found.seen.equals(seen):
+        artefacts.write_tables(seen_path, artefacts.stamped(SEEN, "seen"), [found.seen])
+    write_json(work / TAKEN, account)
+    return account
+
+
+def _news(
+    work: Path, specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Table, gone_max: float
+) -> tuple[pa.Table, list[str], list[tuple[str, str]]]:
+    """Return what is new, what is gone and what is lost, as it was when this night first looked."""
+    path, table = work / "news.json", work / "fresh.parquet"
+    if not path.exists():
+        news = look(specs, sources, seen, gone_max=gone_max)
+        artefacts.write_tables(table, artefacts.stamped(FRESH, "fresh"), [news.fresh])
+        write_json(path, {"gone": sorted(news.gone.to_pylist()), "lost": [list(one) for one in news.lost]})
+    document = artefacts.read_json(path)
+    return artefacts.read_table(table, "fresh"), document["gone"], [(name, why) for name, why in document["lost"]]
+
+
+def _embed(
+    work: Path,
+    specs: Sequence[tuple[str, str]],
+    sources: SourceOptions,
+    fresh: pa.Table,
+    gone: Sequence[str],
+    seen: pa.Table,
+    road: Road,
+    night: int,
+    progress: Progress,
+) -> Fresh:
+    stamps = Stamps(fresh)
+    old = {uri: (item, when) for uri, item, when in _columns(seen, "uri", "item_id", "night")}
+    if not fresh.num_rows:
+        return _fresh(None, artefacts.REJECTS.empty_table(), Counts(), None, [], old, seen, gone, stamps, night)
+    opened = road.opened
+    source = FreshSource(specs, sources, fresh)
+    parts = Parts(
+        work / "faces", dim=opened.road.embedder.dim, fingerprint=opened.fingerprint, keep_crops=road.keep_crops
+    )
+    done = parts.begin({"source": source.describe(), "fingerprint": opened.fingerprint}, resume=True)
+    before = parts.counts()
+    progress.stage(f"faces of {work.name}", total=source.count(), unit="images", done=before.entries)
+    if before.entries == done * SHARD_ENTRIES:
+        known = parts.seen() | {bytes.fromhex(item) for item, _ in old.values() if item}
+        for shard in embed_source(source, opened.road, first_shard=done, seen=known):
+            parts.write(shard)
+            progress.advance(shard.counts.entries)
+    read = [(item, uri) for table in parts.faces(["item_id", "uri"]) for item, uri in _columns(table, "item_id", "uri")]
+    rejects = pa.concat_tables([artefacts.stamped(artefacts.REJECTS, "rejects").empty_table(), *parts.rejects()])
+    whole = rejects.filter(pc.equal(rejects["level"], "item"))
+    read += list(_columns(whole, "item_id", "uri"))
+    # A file that was touched, or an archive to which something was appended: what is known in it is neither new nor twice.
+    same = [
+        reason == Reason.DUPLICATE.value and old.get(uri, ("", 0))[0] == item
+        for item, uri, reason in _columns(rejects, "item_id", "uri", "reason")
+    ]
+    rejects = rejects.filter(pa.array([not one for one in same], pa.bool_()))
+    return _fresh(parts, rejects, _without(parts.counts(), sum(same)), opened, read, old, seen, gone, stamps, night)
+
+
+def _fresh(
+    parts: Parts | None, rejects: pa.Table, counts: Counts, opened: OpenedRoad | None, read: Sequence[tuple[str, str]],
+    old: dict[str, tuple[str, int]], seen: pa.Table, gone: Sequence[str], stamps: Stamps, night: int,
+) -> Fresh:  # fmt: skip
+    """Work out what the sources have now."""
+    names = {uri: item for item, uri in read}
+    left = pa.concat_arrays([pa.array([*gone, *names], pa.string()), stamps.reread(seen["uri"].combine_chunks())])
+    kept = seen.filter(pc.invert(pc.is_in(seen["uri"], value_set=left)))
+    rows = []
+    for uri, item in names.items():
+        spec, stamp = stamps.of(uri)
+        when = old[uri][1] if old.get(uri, (None, 0))[0] == item else night
+        rows.append((spec, uri, stamp, item, when))
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(SEEN)
+    new = pa.table([pa.array(c, f.type) for c, f in zip(columns, SEEN, strict=True)], schema=SEEN)
+    now = (
+        pa.concat_tables([kept.cast(SEEN), new]).sort_by([("spec", "ascending"), ("uri", "ascending")]).combine_chunks()
+    )
+    gone_items = {item for item, _ in old.values()} - set(now["item_id"].to_pylist()) - {""}
+    return Fresh(parts, rejects, counts, opened, now, frozenset(gone_items))
+
+
+def _without(counts: Counts, unchanged: int) -> Counts:
+    """Leave out entries that were read again and found as they were."""
+    twice = counts.duplicates - unchanged
+    reasons = {**counts.reasons, Reason.DUPLICATE.value: twice}
+    if not twice:
+        reasons.pop(Reason.DUPLICATE.value)
+    return replace(counts, entries=counts.entries - unchanged, duplicates=twice, reasons=reasons)
+
+
+def _columns(table: pa.Table, *names: str) -> Any:
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
