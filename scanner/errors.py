@@ -7,6 +7,7 @@ ScannerError                  something the user can mend; `cli` prints it and e
 ├── EmbedderMismatch          vectors of two embedders were about to be compared
 ├── CalibrationError          too few pairs to give the threshold that was asked for
 ├── ArtefactError             a file of ours that is broken, foreign or from a newer version
+├── QueryError                SQL over reports that is wrong, not allowed, or goes beyond a limit
 ├── RunMismatch               `--resume` of a run whose inputs or options have changed
 ├── WorkerError               workers on other machines that are not there, do not see the same, or are lost too often
 └── NothingScanned            the run ended without one face: never a success
@@ -47,6 +48,10 @@ class CalibrationError(ScannerError):
 
 class ArtefactError(ScannerError):
     """A file of ours is broken, foreign, or written by a newer version."""
+
+
+class QueryError(ScannerError):
+    """SQL over reports is wrong, asks for what is not allowed, or goes beyond a limit."""
 
 
 class RunMismatch(ScannerError):

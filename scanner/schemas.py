@@ -115,6 +115,27 @@ REJECTS: Final = pa.schema(
     ]
 )
 
+JOINT: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("photos", pa.int32(), nullable=False),
+        pa.field("best_score", pa.list_(pa.float32()), nullable=False),
+        pa.field("p_value", pa.list_(pa.float64()), nullable=False),
+        pa.field("q_value", pa.list_(pa.float64()), nullable=False),
+        pa.field("statistic", pa.float64(), nullable=False),
+        pa.field("p_conformal", pa.float64(), nullable=False),
+        pa.field("p_joint", pa.float64(), nullable=False),
+        pa.field("q_joint", pa.float64(), nullable=False),
+        pa.field("q_by", pa.float64(), nullable=False),
+        pa.field("agreement", pa.int32(), nullable=False),
+    ]
+)
+"""One row an identity that all counted embedders saw.
+
+The lists have one entry an embedder, in the order of `joint.json`, also for those that are not counted; null where an
+embedder did not see the identity.  `agreement` is how many of the counted ones name it alone.
+"""
+
 INVERSIONS: Final = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),

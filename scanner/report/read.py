@@ -85,15 +85,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         ArtefactError: it is none, is not finished, or a newer version wrote it.
     """
-    summary = artefacts.read_json(folder / "run.json")
-    if summary.get("format") != RUN_FORMAT:
-        raise ArtefactError(
-            f"{folder} is no run folder: its run.json is of another kind. Name a folder made by `scanner scan`."
-        )
-    if summary.get("format_version", 0) > RUN_VERSION:
-        raise ArtefactError(
-            f"{folder} was written by a newer scanner (run format {summary['format_version']}). Install it."
-        )
+    summary = read_summary(folder)
     queries = artefacts.read_table(folder / "queries.parquet", "queries", columns=["best_score"])
     matches = artefacts.read_table(folder / "matches.parquet", "matches")
     rows = _group_rows(matches)
@@ -107,6 +99,20 @@ def read_run(folder: Path) -> Run:
         folder, summary, queries["best_score"].to_numpy(), groups, len(rows), _reasons(folder), identities,
         frozenset(named),
     )  # fmt: skip
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read a run's `run.json`; errors as of `read_run`."""
+    summary = artefacts.read_json(folder / "run.json")
+    if summary.get("format") != RUN_FORMAT:
+        raise ArtefactError(
+            f"{folder} is no run folder: its run.json is of another kind. Name a folder made by `scanner scan`."
+        )
+    if summary.get("format_version", 0) > RUN_VERSION:
+        raise ArtefactError(
+            f"{folder} was written by a newer scanner (run format {summary['format_version']}). Install it."
+        )
+    return summary
 
 
 def _group_rows(matches: pa.Table) -> list[Rows]:

@@ -23,27 +23,6 @@ from scanner.evidence.joint import JointEvidence, agreement, weigh_jointly
 
 JOINT_FORMAT: Final = "identity-leak-joint"
 JOINT_VERSION: Final = 1
-JOINT: Final = pa.schema(
-    [
-        pa.field("identity", pa.string(), nullable=False),
-        pa.field("photos", pa.int32(), nullable=False),
-        pa.field("best_score", pa.list_(pa.float32()), nullable=False),
-        pa.field("p_value", pa.list_(pa.float64()), nullable=False),
-        pa.field("q_value", pa.list_(pa.float64()), nullable=False),
-        pa.field("statistic", pa.float64(), nullable=False),
-        pa.field("p_conformal", pa.float64(), nullable=False),
-        pa.field("p_joint", pa.float64(), nullable=False),
-        pa.field("q_joint", pa.float64(), nullable=False),
-        pa.field("q_by", pa.float64(), nullable=False),
-        pa.field("agreement", pa.int32(), nullable=False),
-    ]
-)
-"""One row an identity that all counted embedders saw.
-
-The lists have one entry an embedder, in the order of `joint.json`, also for those that are not counted; null where an
-embedder did not see the identity.  `agreement` is how many of the counted ones name it alone.
-"""
-
 MATED_MIN: Final = 30
 """Fewest people with two photos from whom it is learnt how well each embedder knows a person again."""
 _PHOTO_COLUMNS = ["side", "reference_uri", "item_id", "identity", "best_score", "mated_score"]
@@ -170,7 +149,7 @@ def _table(
         "agreement": agree,
     }
     order = np.lexsort((np.arange(len(names)), -found.statistic, found.p_value))
-    return artefacts.table_of(artefacts.stamped(JOINT, "joint"), everything).take(pa.array(order))
+    return artefacts.table_of(artefacts.stamped(artefacts.JOINT, "joint"), everything).take(pa.array(order))
 
 
 def _side(folders: Sequence[Path], side: str) -> _Side:
