@@ -16,13 +16,13 @@ LOCK_NAME = "lock"
 
 
 @contextmanager
-def write_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's write lock for the block.
+def write_lock(folder: Path, name: str = LOCK_NAME) -> Iterator[None]:
+    """Hold the folder's write lock, a file of that name, for the block.
 
     Raises:
         LockedError: another process holds it; names the process.
     """
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
