@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scanner.artefacts import CROPS, MATCHES, QUERIES, REJECTS, stamped, table_of, write_tables
+from scanner.artefacts import CROPS, IDENTITIES, MATCHES, QUERIES, REJECTS, stamped, table_of, write_tables
 from scanner.images import encode_png
 
 POINT = {
@@ -33,6 +33,22 @@ def crop(side: str, key: Any, value: int, *, index: str = "celeba") -> dict[str,
     png = encode_png(np.full((112, 112, 3), value, np.uint8))
     found = {"query_id": key} if side == "query" else {"index": index, "reference_id": key}
     return {"side": side, "query_id": None, "index": None, "reference_id": None, **found, "crop_png": png}
+
+
+def weighed(identity: str, q: float, score: float, *, index: str = "celeba") -> dict[str, Any]:
+    """Return a row of identities.parquet."""
+    p = dict.fromkeys(("p_conformal", "p_value", "q_by", "q_conformal", "p_low", "p_high"), q)
+    return {
+        "index": index, "identity": identity, "best_score": score, "photos": 1, "clusters": 1, "flags": [], "q_value": q, **p,
+    }  # fmt: skip
+
+
+def evidence(state: str, *, level: float = 0.05) -> dict[str, Any]:
+    """Return what stands in run.json of a run with a null."""
+    return {
+        "nulls": [{"name": "strangers", "manifest_sha256": "ab" * 32}], "null_identities": 1000, "level": level,
+        "verdict": {"state": state, "sentence": f"It is {state}."},
+    }  # fmt: skip
 
 
 def summary(matches: list[dict[str, Any]], scanned: int, **more: Any) -> dict[str, Any]:
@@ -69,6 +85,7 @@ def write_run(
     scores: list[float] | None = None,
     rejects: list[dict[str, Any]] | None = None,
     crops: list[dict[str, Any]] | None = None,
+    identities: list[dict[str, Any]] | None = None,
     **more: Any,
 ) -> Path:
     """Write a finished run of `len(scores)` queries."""
@@ -84,6 +101,8 @@ def write_run(
     kinds = {"queries": (QUERIES, queries), "matches": (MATCHES, matches), "rejects": (REJECTS, rejects or [])}
     if crops is not None:
         kinds["crops"] = (CROPS, crops)
+    if identities is not None:
+        kinds["identities"] = (IDENTITIES, identities)
     for name, (schema, rows) in kinds.items():
         columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
         write_tables(folder / f"{name}.parquet", stamped(schema, name), [table_of(schema, columns)])
