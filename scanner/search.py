@@ -202,7 +202,8 @@ class _Around:
     def of(self, photos: NDArray[np.float32], known: Nearest | None = None) -> Neighbours:
         score, row = known or self.nearest(photos)
         exact = photos.astype(np.float64)
-        mean = exact @ self._mean
+        # Row by row, unlike a product of matrices: what is said of a photo does not depend on the tile it came in.
+        mean = np.einsum("ij,j->i", exact, self._mean)
         # The mean square of a photo's scores is a quadratic form of the photo: no score need be kept.
         spread = np.einsum("ij,ij->i", exact @ self._moment, exact) - mean**2
         within = self._count(photos)

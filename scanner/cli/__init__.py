@@ -21,6 +21,8 @@ COMMANDS = {
     "index": ("scanner.cli.index", "Build, add to, erase from and check indexes of candidate data sets."),
     "embed": ("scanner.cli.embed", "Faces of a source to embeddings (Parquet), resumable."),
     "scan": ("scanner.cli.scan", "The main job: search images against indexes, write a run folder with a report."),
+    "run": ("scanner.cli.run", "A nightly job: take in what is new, compare what never met, say what changed."),
+    "status": ("scanner.cli.status", "How far a nightly job is, and what its last night found."),
     "generate": ("scanner.cli.generate", "Sample a generator: images by seed, in shards, resumable."),
     "invert": ("scanner.cli.invert", "Networks backwards: images to latents, features to images."),
     "audit": ("scanner.cli.audit", "Identity membership audit of generators, and the release gate."),
@@ -128,6 +130,8 @@ def _interrupted(words: Sequence[str]) -> int:
         click.echo(
             "interrupted: what was finished is kept; the same command with --resume goes on from there.", err=True
         )
+    elif words[:1] == ["run"]:
+        click.echo("interrupted: what was finished is kept; the same command goes on from there.", err=True)
     else:
         click.echo("interrupted.", err=True)
     return EXIT_INTERRUPTED

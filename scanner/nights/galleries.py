@@ -45,6 +45,7 @@ class KeptIndex:
     def put(self, fresh: Fresh) -> None:
         """See `Kept.put`."""
         if fresh.parts is not None and fresh.opened is not None and fresh.counts.faces:
+            self.progress.stage(f"index of {self.path.stem}", total=fresh.counts.faces, unit="faces")
             intake = RoadIntake(fresh.opened, fresh.parts)
             if self.path.exists():
                 index = open_index(self.path)

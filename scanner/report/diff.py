@@ -54,7 +54,7 @@ class RunDiff:
             the named ones, then by q-value and score.
     """
 
-    base: str
+    base: str | None
     run: str
     matches: PairCounts
     findings: FindingCounts
@@ -88,7 +88,7 @@ class RunDiff:
 
 
 def diff_runs(
-    base: Path | str,
+    base: Path | str | None,
     run: Path | str,
     *,
     acknowledged: Acknowledged | None = None,
@@ -98,7 +98,7 @@ def diff_runs(
     """Compare two finished run folders.
 
     Args:
-        base: the run to compare with, say last night's.
+        base: the run to compare with, say last night's; None: there is none, so everything is new.
         run: the run to look at.
         acknowledged: what somebody has looked at; None: what `acknowledged_path(run)` says.
         listed: findings of each status to name one by one.
@@ -109,17 +109,18 @@ def diff_runs(
         ArtefactError: a folder is no finished run, is damaged, or a newer version wrote it.
         EmbedderMismatch: the runs are of two embedders.
     """
-    folders = (Path(base), Path(run))
-    before, now = (read_summary(folder) for folder in folders)
-    check_comparable(*folders, before, now)
+    folders = (None if base is None else Path(base), Path(run))
+    before, now = (None if folder is None else read_summary(folder) for folder in folders)
+    assert now is not None
+    if before is not None and folders[0] is not None:
+        check_comparable(folders[0], folders[1], before, now)
     if acknowledged is None:
         acknowledged = read_acknowledged(acknowledged_path(folders[1]))
-    evidence = (before.get("evidence"), now.get("evidence"))
+    evidence = (before and before.get("evidence"), now.get("evidence"))
     findings = Findings(acknowledged, evidence, listed)
     with tempfile.TemporaryDirectory(prefix="scanner-diff-", dir=scratch) as temporary:
         matches = _compare(folders, evidence, findings, Path(temporary))
-    one_folder = folders[0].resolve() == folders[1].resolve()
-    labels = [run_label(folder) for folder in folders] if one_folder else run_labels(folders)
+    labels = _labels(folders)
     return RunDiff(
         base=labels[0],
         run=labels[1],
@@ -127,7 +128,7 @@ def diff_runs(
         findings=findings.counts,
         verdict_before=evidence[0] and evidence[0]["verdict"],
         verdict_now=evidence[1] and evidence[1]["verdict"],
-        inputs=input_changes(before, now),
+        inputs=() if before is None else input_changes(before, now),
         new=findings.first("new"),
         changed=findings.first("changed"),
         still=findings.first("still"),
@@ -135,32 +136,42 @@ def diff_runs(
     )
 
 
+def _labels(folders: tuple[Path | None, Path]) -> tuple[str | None, str]:
+    base, run = folders
+    if base is None or base.resolve() == run.resolve():
+        return (None if base is None else run_label(base)), run_label(run)
+    one, other = run_labels([base, run])
+    return one, other
+
+
 def _compare(
-    folders: tuple[Path, Path],
+    folders: tuple[Path | None, Path],
     evidence: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None],
     findings: Findings,
     temporary: Path,
 ) -> PairCounts:
     """Compare matches part by part, then findings; return the counts of matches."""
-    names = tuple(str(folder / "matches.parquet") for folder in folders)
-    matches = sum(_rows(folder, "matches") for folder in folders)
-    weighed = sum(
-        _rows(folder, "identities") for folder, said in zip(folders, evidence, strict=True) if said is not None
-    )
+    names = tuple(str(folder and folder / "matches.parquet") for folder in folders)
+    matches = sum(_rows(folder, "matches") for folder in folders if folder is not None)
+    weighed = [
+        (side, folder)
+        for side, folder, said in zip(("before", "now"), folders, evidence, strict=True)
+        if folder is not None and said is not None
+    ]
+    of_weighed = sum(_rows(folder, "identities") for _, folder in weighed)
     counts = PairCounts()
-    with _cut(temporary / "findings", FACTS, FINDING_KEYS, matches + weighed) as facts:
+    with _cut(temporary / "findings", FACTS, FINDING_KEYS, matches + of_weighed) as facts:
         cuts = []
         for side, folder in zip(("before", "now"), folders, strict=True):
             with _cut(temporary / side, PAIRS, ["query_id"], matches) as pairs:
-                _fill(pairs, read_pairs(folder))
+                _fill(pairs, () if folder is None else read_pairs(folder))
             cuts.append(pairs)
         for part in range(cuts[0].parts):
             of_part, found = match_pairs(cuts[0].read(part), cuts[1].read(part), names=(names[0], names[1]))
             counts += of_part
             facts.add(found)
-        for side, folder, said in zip(("before", "now"), folders, evidence, strict=True):
-            if said is not None:
-                _fill(facts, read_weighed(folder, side))
+        for side, folder in weighed:
+            _fill(facts, read_weighed(folder, side))
     for part in range(facts.parts):
         findings.add(together(facts.read(part)))
     return counts

@@ -1,0 +1,88 @@
+"""`scanner run`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scanner.cli.options import quiet_value, talk_options
+from scanner.cli.talk import answer, say, talk
+from scanner.quantities import time_words
+
+if TYPE_CHECKING:  # the command line starts fast
+    from scanner.nights.night import NightResult
+
+
+@click.command("run")
+@click.argument("job", type=click.Path(), metavar="JOB.toml")
+@click.option(
+    "--check", is_flag=True, help="Check the file and its sources, and say what a night would do; do nothing."
+)
+@click.option("--until", metavar="HH:MM", help="Stop at this time of day; the next start goes on there.")
+@click.option(
+    "--allow-gone", is_flag=True, help="Forget entries that are gone from the sources, however many they are."
+)
+@talk_options
+def command(job: str, **given: Any) -> int:
+    """Run a nightly job once: take in what is new, compare what never met, write a run folder for each set of queries.
+
+    A night that was interrupted is gone on with.  See docs/nightly.md for JOB.toml.
+
+    \b
+    scanner run nightly.toml --check
+    scanner run nightly.toml --until 06:00
+    """
+    from scanner.nights.config import read_job
+    from scanner.nights.deadline import Deadline, until
+    from scanner.nights.night import run_night
+
+    quiet = quiet_value(given)
+    path = Path(job)
+    config, beside = read_job(path), path.resolve().parent
+    if given["check"]:
+        return _check(config, beside, allow_gone=given["allow_gone"], quiet=quiet)
+    stop = None if given["until"] is None else until(given["until"], datetime.now().astimezone())
+    with talk(quiet=quiet) as progress:
+        told = progress if stop is None else Deadline(progress, stop=stop, clock=lambda: datetime.now(UTC))
+        result = run_night(config, beside, allow_gone=given["allow_gone"], progress=told)
+    return _tell(result, quiet=quiet)
+
+
+def _check(config: Any, beside: Path, *, allow_gone: bool, quiet: bool) -> int:
+    from scanner.nights.preview import preview
+
+    found = preview(config, beside, allow_gone=allow_gone)
+    for name, one in found["sets"].items():
+        new = "an archive to read" if one["new"] is None else f"{one['new']} new"
+        say(f"{name}: {one['there']} there, {new}, {one['gone']} gone", quiet=quiet)
+    for problem in found["problems"]:
+        say(f"problem: {problem}", quiet=quiet)
+    many = "not known" if found["comparisons"] is None else f"about {found['comparisons']:.3g}"
+    say(f"comparisons: {many}; embedding: {time_words(found['embed_s'])}", quiet=quiet)
+    answer(found)
+    return 2 if found["problems"] else 0
+
+
+def _tell(result: NightResult, *, quiet: bool) -> int:
+    account = result.account
+    for name, run in account["runs"].items():
+        found, changed = run["results"], run["diff"]["findings"]
+        what = "nothing has changed" if run["unchanged"] else f"{changed['new']} new, {changed['gone']} gone"
+        said = "" if run["verdict"] is None else f"; {run['verdict']['sentence']}"
+        say(
+            f"{name}: {found['matches']} matches of {found['matched_identities']} identities, {what}{said}", quiet=quiet
+        )
+    for error in account["errors"]:
+        say(f"not done: {error['set']}: {error['why']}", quiet=quiet)
+    say(f"night {account['night']}: {result.folder}", quiet=quiet)
+    runs = {
+        name: {"run": str(result.folder.parent / run["run"]), "unchanged": run["unchanged"], **run["results"],
+               "new": run["diff"]["findings"]["new"], "gone": run["diff"]["findings"]["gone"]}
+        for name, run in account["runs"].items()
+    }  # fmt: skip
+    answer({"night": account["night"], "folder": str(result.folder), "runs": runs, "errors": account["errors"],
+            "exit_code": result.exit_code})  # fmt: skip
+    return result.exit_code

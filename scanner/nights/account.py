@@ -1,0 +1,42 @@
+"""`night.json`: what a night did, and what changed since the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from scanner import artefacts
+from scanner.report.diff import diff_runs
+
+NIGHT_FORMAT: Final = "identity-leak-night"
+NIGHT_VERSION: Final = 1
+EXIT_DONE, EXIT_GATE, EXIT_INCOMPLETE = 0, 1, 4
+
+
+def findings_of(run: Path, base: Path | None) -> dict[str, Any]:
+    """Return what a run found, and what of it is new: against the same set's run of the night before, or against nothing."""
+    summary = artefacts.read_json(run / "run.json")
+    diff = diff_runs(base, run)
+    evidence = summary["evidence"]
+    return {
+        "results": {
+            name: summary["results"][name] for name in ("queries", "matches", "matched_queries", "matched_identities")
+        },
+        "rejected": summary["counts"]["rejected"],
+        "verdict": None if evidence is None else evidence["verdict"],
+        "diff": diff.as_json(),
+    }
+
+
+def exit_code_of(account: Mapping[str, Any]) -> int:
+    """Return the exit code of a night: 1 the gate says no, 4 part of it could not be done, else 0."""
+    counts = [run["diff"]["findings"] for run in account["runs"].values()]
+    failing = {
+        "never": 0,
+        "new": sum(one["open_new"] + one["open_changed"] for one in counts),
+        "any": sum(one["now"] - one["acknowledged"] for one in counts),
+    }[account["fail_on"]]
+    if failing:
+        return EXIT_GATE
+    return EXIT_INCOMPLETE if account["errors"] else EXIT_DONE

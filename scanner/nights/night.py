@@ -1,0 +1,268 @@
+"""A night, on one page: take in what is new, compare what never met, write the runs, say what changed.
+
+Every step is done once or changes nothing, so a night that was killed is called again and ends as if it had not been.  The
+work of a night lies in `tonight/`; `nights/NNNNNN/night.json` is written when all else is in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from indexes.atomic import write_json
+from indexes.errors import IndexesError
+from scanner import artefacts
+from scanner.errors import ScannerError, UsageError
+from scanner.jobs.folders import remove_folder
+from scanner.jobs.measuring.meter import COSTS_NAME, Meter
+from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of
+from scanner.nights.collection import Collection, document_of
+from scanner.nights.config import GallerySection, JobConfig, QueriesSection, place_of, sources_of
+from scanner.nights.deadline import StoppedForTonight
+from scanner.nights.galleries import KeptIndex
+from scanner.nights.listing import read_seen
+from scanner.nights.run_set import SetRun
+from scanner.nights.state import State, one_at_a_time
+from scanner.nights.take import Fresh, Kept, Road, take
+from scanner.progress import Progress, Silent
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class NightResult:
+    """A finished night: its folder, and what stands in its `night.json`."""
+
+    folder: Path
+    account: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 the gate says no, 4 part of it could not be done."""
+        return exit_code_of(self.account)
+
+
+def run_night(
+    config: JobConfig,
+    beside: Path,
+    *,
+    allow_gone: bool = False,
+    clock: Clock = lambda: datetime.now(UTC),
+    progress: Progress | None = None,
+) -> NightResult:
+    """Run a job once, or go on with a night that was interrupted.
+
+    Args:
+        config: the job.
+        beside: the folder of its file: paths are relative to it.
+        allow_gone: forget entries that are gone, however many.
+        clock: says what time it is; nothing but `costs.json` and erasure records depends on it.
+        progress: where to report; one that raises `StoppedForTonight` ends the night early, to be gone on with.
+
+    Raises:
+        ScannerError: see `scanner.errors`.  A source that is lost, or a set that cannot be scanned, ends up in the account
+            instead, and the rest is done.
+    """
+    state = State(Path(place_of(config.job.folder, beside)))
+    state.make()
+    state.check()
+    with one_at_a_time(state):
+        return _Night(config, beside, state, clock, Meter(progress or Silent()), allow_gone=allow_gone).run()
+
+
+class _Night:
+    def __init__(
+        self, config: JobConfig, beside: Path, state: State, clock: Clock, meter: Meter, *, allow_gone: bool
+    ) -> None:
+        self.config, self.beside, self.state, self.clock, self.meter = config, beside, state, clock, meter
+        self.gone_max = 1.0 if allow_gone else config.job.gone_max
+        self.faces = config.faces(beside)
+        self.road = Road(self.faces, keep_crops=config.scan.with_crops)
+        self.last = state.last()
+        self.number = 1 if self.last is None else int(self.last["night"]) + 1
+        self.resumed = state.tonight.exists()
+        self.errors: list[dict[str, str]] = []
+
+    def run(self) -> NightResult:
+        """Do what is left of the night."""
+        self._begin()
+        sets = {"candidates": self._galleries("candidates"), "nulls": self._galleries("nulls")}
+        sets["queries"] = {one.name: self._queries(one) for one in self.config.queries}
+        runs = {one.name: found for one in self.config.queries if (found := self._run(one)) is not None}
+        if not runs:
+            raise UsageError(
+                "No set of queries could be scanned tonight:\n"
+                + "\n".join(f"  {error['set']}: {error['why']}" for error in self.errors)
+            )
+        account = {
+            "format": NIGHT_FORMAT,
+            "format_version": NIGHT_VERSION,
+            "night": self.number,
+            "sets": {kind: {name: one for name, one in of.items() if one} for kind, of in sets.items()},
+            "runs": {name: self._settle(name, found) for name, found in runs.items()},
+            "errors": self.errors,
+            "fail_on": self.config.gate.fail_on,
+        }
+        account["exit_code"] = exit_code_of(account)
+        return self._end(account)
+
+    def _begin(self) -> None:
+        """Make the folder of tonight's work; one that an ended night left behind goes."""
+        mark = self.state.tonight / "night.json"
+        if mark.exists() and artefacts.read_json(mark)["night"] != self.number:
+            remove_folder(self.state.tonight)
+        artefacts.make_private_folder(self.state.tonight)
+        write_json(mark, {"night": self.number})
+
+    def _galleries(self, kind: str) -> dict[str, dict[str, Any] | None]:
+        sections = self.config.candidates if kind == "candidates" else self.config.null
+        found: dict[str, dict[str, Any] | None] = {}
+        for section in sections:
+            if section.index is None:
+                specs = self._specs(section.sources)
+                kept = KeptIndex(
+                    self.state.index(kind, section.name), tuple(spec for _, spec in specs), self.faces, self.config.scan.seed,
+                    self.clock, self.meter,
+                )  # fmt: skip
+                found[section.name] = self._take(kind, section, kept, specs, self.state.seen(kind, section.name))
+        return found
+
+    def _queries(self, section: QueriesSection) -> dict[str, Any] | None:
+        seen = self.state.seen("queries", section.name)
+        kept = _KeptQueries(self.state.queries(section.name), self.number)
+        return self._take("queries", section, kept, self._specs(section.sources), seen)
+
+    def _take(
+        self,
+        kind: str,
+        section: QueriesSection | GallerySection,
+        kept: Kept,
+        specs: Sequence[tuple[str, str]],
+        seen: Path,
+    ) -> dict[str, Any] | None:
+        try:
+            account = take(
+                kept, seen_path=seen, work=self.state.tonight / kind / section.name, specs=specs, sources=sources_of(section),
+                road=self.road, night=self.number, gone_max=self.gone_max, progress=self.meter,
+            )  # fmt: skip
+        except StoppedForTonight:
+            raise
+        except (ScannerError, IndexesError) as error:
+            self._failed(f"{kind}/{section.name}", str(error))
+            return None
+        for lost in account["lost"]:
+            self._failed(f"{kind}/{section.name}", lost["why"])
+        return account
+
+    def _run(self, section: QueriesSection) -> dict[str, Any] | None:
+        """Write the set's run folder, or find that last night's still says it all."""
+        out = self.state.tonight / "runs" / section.name
+        done = self.state.tonight / "runs" / f"{section.name}.json"
+        if done.exists():
+            return artefacts.read_json(done)
+        collection = Collection(self.state.queries(section.name), read_seen(self.state.seen("queries", section.name)))
+        try:
+            if collection.is_empty:
+                raise UsageError("It has no face yet: its sources could not be read, or no face was found in them.")
+            found = self._search(section, collection, out)
+        except StoppedForTonight:
+            raise
+        except (ScannerError, IndexesError) as error:
+            self._failed(f"queries/{section.name}", str(error))
+            return None
+        artefacts.make_private_folder(done.parent)
+        write_json(done, found)
+        return found
+
+    def _search(self, section: QueriesSection, collection: Collection, out: Path) -> dict[str, Any]:
+        of = SetRun(
+            section.name, section.sources, tuple(self._index("candidates", one) for one in self.config.candidates),
+            self.config.options(calibrate_on=self._calibrate_on(), null=tuple(str(self._index("nulls", one)) for one in self.config.null)),
+            self.faces, collection, self.state.compared(section.name),
+        )  # fmt: skip
+        inputs = of.inputs()
+        before = {} if self.last is None else self.last["runs"].get(section.name, {})
+        if before.get("inputs") == inputs and (self.state.nights / before["run"] / "run.json").exists():
+            return {"run": before["run"], "inputs": inputs, "unchanged": True, "compared": 0, "of": before["of"]}
+        artefacts.make_private_folder(out.parent)
+        took = of.run(out, night=self.number, resumed=self.resumed, meter=Meter(self.meter))
+        return {"run": f"{self.number:06d}/{section.name}", "inputs": inputs, "unchanged": False, **took}
+
+    def _settle(self, name: str, found: dict[str, Any]) -> dict[str, Any]:
+        """Put a finished run where it stays, and say what changed since the night before."""
+        folder = self.state.nights / found["run"]
+        made = self.state.tonight / "runs" / name
+        if not found["unchanged"] and made.exists():
+            artefacts.make_private_folder(folder.parent)
+            made.rename(folder)
+        before = {} if self.last is None else self.last["runs"].get(name, {})
+        base = self.state.nights / before["run"] if before else None
+        return {**found, **findings_of(folder, base if base is not None and base.exists() else None)}
+
+    def _end(self, account: dict[str, Any]) -> NightResult:
+        """Write the night's account, which ends it, and clear away its work."""
+        folder = self.state.night(self.number)
+        artefacts.make_private_folder(folder)
+        write_json(folder / COSTS_NAME, _costs(self.meter, self.clock(), resumed=self.resumed))
+        write_json(folder / "night.json", account)
+        remove_folder(self.state.tonight)
+        return NightResult(folder, account)
+
+    def _specs(self, sources: Sequence[str]) -> list[tuple[str, str]]:
+        """Return sources as the job names them, and as they can be opened."""
+        return [(source, place_of(source, self.beside)) for source in sources]
+
+    def _index(self, kind: str, section: GallerySection) -> Path:
+        return (
+            self.state.index(kind, section.name)
+            if section.index is None
+            else Path(place_of(section.index, self.beside))
+        )
+
+    def _calibrate_on(self) -> str | None:
+        named = self.config.scan.calibrate_on
+        for kind, sections in (("candidates", self.config.candidates), ("nulls", self.config.null)):
+            for section in sections:
+                if section.name == named:
+                    return str(self._index(kind, section))
+        return None if named is None else place_of(named, self.beside)
+
+    def _failed(self, of: str, why: str) -> None:
+        self.errors.append({"set": of, "why": why})
+        self.meter.note(f"{of}: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptQueries:
+    """Where the faces of a set of queries are kept; see `take.Kept`."""
+
+    folder: Path
+    night: int
+
+    def put(self, fresh: Fresh) -> None:
+        """See `Kept.put`."""
+        if fresh.parts is None or fresh.opened is None or not fresh.counts.entries:
+            return
+        collection = Collection(self.folder, fresh.seen)
+        document = document_of(
+            fresh.counts,
+            fresh.opened.description,
+            fingerprint=fresh.opened.fingerprint,
+            dim=fresh.opened.road.embedder.dim,
+        )
+        collection.add(
+            self.night, fresh.parts.faces(), fresh.rejects, schema=fresh.parts.faces_schema, document=document
+        )
+
+
+def _costs(meter: Meter, now: datetime, *, resumed: bool) -> dict[str, Any]:
+    """Return when the night ended and what each stage of this session took."""
+    stages = [
+        {"name": stage.name, "unit": stage.unit, "items": stage.items, "seconds": round(stage.seconds, 3)}
+        for stage in meter.stages()
+    ]
+    return {"format": "identity-leak-night-costs", "format_version": 1, "ended_at": now.isoformat(timespec="seconds"),
+            "resumed": resumed, "stages": stages}  # fmt: skip
