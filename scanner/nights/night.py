@@ -16,7 +16,6 @@ from indexes.atomic import write_json
 from indexes.errors import IndexesError
 from scanner import artefacts
 from scanner.errors import ScannerError, UsageError
-from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
 from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of
 from scanner.nights.collection import Collection, document_of
@@ -110,12 +109,11 @@ class _Night:
         return self._end(account)
 
     def _begin(self) -> None:
-        """Make the folder of tonight's work; one that an ended night left behind goes."""
-        mark = self.state.tonight / "night.json"
-        if mark.exists() and artefacts.read_json(mark)["night"] != self.number:
-            remove_folder(self.state.tonight)
+        """Make the folder of tonight's work, or find it."""
+        self.state.clear()
+        self.resumed = self.state.tonight.exists()
         artefacts.make_private_folder(self.state.tonight)
-        write_json(mark, {"night": self.number})
+        write_json(self.state.tonight / "night.json", {"night": self.number})
 
     def _galleries(self, kind: str) -> dict[str, dict[str, Any] | None]:
         sections = self.config.candidates if kind == "candidates" else self.config.null
@@ -208,7 +206,7 @@ class _Night:
         artefacts.make_private_folder(folder)
         write_json(folder / COSTS_NAME, _costs(self.meter, self.clock(), resumed=self.resumed))
         write_json(folder / "night.json", account)
-        remove_folder(self.state.tonight)
+        self.state.clear()
         return NightResult(folder, account)
 
     def _specs(self, sources: Sequence[str]) -> list[tuple[str, str]]:

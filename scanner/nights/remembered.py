@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexes import Hits
 from scanner.decision import Threshold
 from scanner.evidence.neighbours import Neighbours
-from scanner.nights.memory import Known
+from scanner.nights.known import Known
 from scanner.search import Gallery, gallery_neighbours
 
 

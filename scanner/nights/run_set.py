@@ -20,7 +20,8 @@ from scanner.jobs.scanning.prepare import Prepared, prepare
 from scanner.jobs.scanning.scan import finish_run, search_and_write
 from scanner.jobs.versions import code_sha256
 from scanner.nights.collection import Collection
-from scanner.nights.memory import Known, Memory, Queries, Search
+from scanner.nights.known import Known, Queries, Search
+from scanner.nights.memory import Memory
 from scanner.nights.remembered import Remembered
 from scanner.search import Gallery, check_fingerprint, open_galleries
 

@@ -13,6 +13,7 @@ from typing import Any
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import ArtefactError, UsageError
+from scanner.jobs.folders import remove_folder, sweep
 
 FORMAT, VERSION = "identity-leak-job", 1
 
@@ -62,6 +63,23 @@ class State:
         """Return the account of the last finished night."""
         numbers = self.finished()
         return artefacts.read_json(self.night(numbers[-1]) / "night.json") if numbers else None
+
+    def clear(self) -> None:
+        """Remove what an ended night, or one that was killed while it wrote, left behind."""
+        mark = self.tonight / "night.json"
+        if self.tonight.exists() and (not mark.exists() or artefacts.read_json(mark)["night"] in self.finished()[-1:]):
+            remove_folder(self.tonight)
+        for pattern in (
+            "candidates",
+            "nulls",
+            "queries",
+            "candidates/*/intake",
+            "nulls/*/intake",
+            "queries/*",
+            "compared/*/*",
+        ):
+            for folder in self.folder.glob(pattern):
+                sweep(folder)
 
     def make(self) -> None:
         """Make the folder, or check that it is a job's.

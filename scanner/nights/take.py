@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexes.atomic import write_json
+from indexes.atomic import sync_folder, write_json
 from scanner import artefacts
 from scanner.errors import RunMismatch
 from scanner.jobs.folders import remove_folder
@@ -23,6 +23,7 @@ from scanner.progress import Progress
 from scanner.records import Counts, Reason
 
 TAKEN = "taken.json"
+_SEEN_NOW = "seen.parquet"
 
 
 class Road:
@@ -85,7 +86,7 @@ def take(
     down, finished shards are not read again, and putting them where they are kept is done once or changes nothing.
     """
     if (work / TAKEN).exists():
-        return artefacts.read_json(work / TAKEN)
+        return _taken(work, seen_path)
     seen = read_seen(seen_path)
     for folder in (work.parent.parent, work.parent, work):
         artefacts.make_private_folder(folder)
@@ -110,9 +111,18 @@ def take(
     }
     kept.put(found)
     if not found.seen.equals(seen):
-        artefacts.write_tables(seen_path, artefacts.stamped(SEEN, "seen"), [found.seen])
+        artefacts.write_tables(work / _SEEN_NOW, artefacts.stamped(SEEN, "seen"), [found.seen])
     write_json(work / TAKEN, account)
-    return account
+    return _taken(work, seen_path)
+
+
+def _taken(work: Path, seen_path: Path) -> dict[str, Any]:
+    """Put the new list of what was seen in place, the last step: until then a second try compares with the old one."""
+    now = work / _SEEN_NOW
+    if now.exists():
+        now.replace(seen_path)
+        sync_folder(seen_path.parent)
+    return artefacts.read_json(work / TAKEN)
 
 
 def _news(

@@ -2,7 +2,8 @@
 
     python crash_driver.py JOB SOURCES OUT STRIDE OFFSET
 
-JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched), invert, generate, dedupe or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
+JOB is embed, build, replace (with `force`), scan, match (a scan with a null that is matched), invert, generate, dedupe,
+night (the second one of a job) or add; SOURCES holds what it reads.  For every STRIDE-th step from OFFSET on, a forked
 child dies just before that step in OUT/n; another child then runs the same job with `resume`.  The last line of
 stdout is a JSON object: how many steps an uninterrupted job takes, which were tried, and every difference.
 """
@@ -15,9 +16,11 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from drawn_people import BY_FOLDER, FACES, files_of
+from night_job import night_config
 
 import scanner.pipeline
 from indexes import open_index
@@ -32,6 +35,9 @@ from scanner.jobs.inverting.options import InvertOptions
 from scanner.jobs.scanning import join
 from scanner.jobs.scanning.options import ScanOptions
 from scanner.jobs.scanning.scan import scan
+from scanner.nights import comparing, take
+from scanner.nights.night import run_night
+from scanner.nights.state import State
 
 # Imported before the fork, so that no child pays for it; sessions are opened by the children.
 import scanner.embedders.onnx_network  # isort: skip
@@ -79,6 +85,13 @@ def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
     elif job == "generate":
         sketch = sources / "generator" / "sketch.toml"
         generate_job.generate(sketch, folder / "out", count=14, seed=2, resume=resume)
+
+    elif job == "night":
+        state = State(folder / "state")
+        if resume and state.finished()[-1:] == [2]:
+            state.clear()  # it had ended: the next start clears away, and is another night
+        else:
+            run_night(night_config(state.folder), sources, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
     elif job == "match":
         null = str(sources / "null.idx")
@@ -140,6 +153,8 @@ def start(job: str, sources: Path, folder: Path) -> Path:
         shutil.copytree(sources / "index", folder / "index")
     if job == "replace":
         shutil.copytree(sources / "index", folder / "out")
+    if job == "night":
+        shutil.copytree(sources / "state", folder / "state")
     return folder
 
 
@@ -156,7 +171,8 @@ def main() -> None:
     stride, offset = int(sys.argv[4]), int(sys.argv[5])
     scanner.pipeline.SHARD_ENTRIES = intake.SHARD_ENTRIES = SHARD_ENTRIES
     generate_job.SHARD_IMAGES = 5
-    join.BLOCK_ROWS = 6
+    join.BLOCK_ROWS = comparing.BLOCK_ROWS = 6
+    take.SHARD_ENTRIES = SHARD_ENTRIES
     dedupe_job.BLOCK_ROWS = 4
     invert_tools.CHECKPOINT_EVERY = 5
     whole = start(job, sources, out / "whole")

@@ -9,16 +9,19 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from drawn_people import BY_FOLDER, FACES, crop, photos_of, png, write_people
+from night_job import night_config
 from small_gen import write_generator
 
 from scanner.images import encode_png
 from scanner.jobs.indexing.build import BuildOptions, build
+from scanner.nights.night import run_night
 
 DRIVER = Path(__file__).parent / "crash_driver.py"
 STRIDE = int(os.environ.get("CRASH_STRIDE", "7"))
@@ -43,7 +46,21 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = cv2.resize(crop(number, 3), (40, 40), interpolation=cv2.INTER_AREA)
         (folder / "small" / f"{number}.png").write_bytes(encode_png(np.asarray(small, np.uint8)))
     write_generator(folder / "generator")
+    write_nights(folder)
     return folder
+
+
+def write_nights(folder: Path) -> None:
+    """Write a job after its first night, and what changed since: pictures that came, went, broke and came twice."""
+    people = write_people(folder / "night" / "people", photos_of(range(22), range(2)))
+    generated = write_people(folder / "night" / "gen", photos_of([2, 3, 40, 41, 42], [5]))
+    run_night(night_config(folder / "state"), folder, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    write_people(people, photos_of([23, 24, 25], range(2)))
+    write_people(generated, photos_of([4, 24, 43, 44], [5]))
+    (generated / "broken.png").write_bytes(b"nothing")
+    (generated / "again.png").write_bytes(png(43, 5))
+    (generated / "person-003" / "5.png").unlink()
+    (people / "person-002" / "1.png").unlink()
 
 
 @pytest.mark.parametrize(
@@ -58,6 +75,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("invert", 0),
         ("generate", 0),
         ("dedupe", 1),
+        ("night", 3),
     ],
 )
 def test_a_killed_job_resumed_equals_one_that_was_not_killed(
