@@ -76,6 +76,7 @@ class State:
             "candidates/*/intake",
             "nulls/*/intake",
             "queries/*",
+            "nights/*",
             "compared/*/*",
         ):
             for folder in self.folder.glob(pattern):
