@@ -2,12 +2,13 @@
 
 Everything that the command line does is a plain call:
 
-    from scanner import ScanOptions, build, scan
+    from scanner import ScanOptions, build, open_run, scan
 
     build("people.idx", "photos/", sources=SourceOptions(identity_from="folder"))
     result = scan("generated/", against="people.idx", out="run",
                   options=ScanOptions(fmr=1e-4, calibrate_on="people.idx"))
     result.matches().to_pylist()
+    open_run("run").sql("SELECT identity, max(score) AS score FROM matches GROUP BY ALL")
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from scanner.jobs.scanning.options import ScanOptions
     from scanner.jobs.scanning.scan import ScanResult, scan
     from scanner.jobs.scanning.witness import scan_with_witnesses
+    from scanner.report.reports import Reports, open_run, open_runs
 
 __all__ = [
     "BuildOptions",
@@ -41,6 +43,7 @@ __all__ = [
     "EmbedResult",
     "FaceOptions",
     "Gates",
+    "Reports",
     "ScanOptions",
     "ScanResult",
     "ScannerError",
@@ -53,6 +56,8 @@ __all__ = [
     "check",
     "dedupe",
     "embed",
+    "open_run",
+    "open_runs",
     "scan",
     "scan_with_witnesses",
     "verify",
@@ -67,6 +72,7 @@ _HOMES = {
     "EmbedResult": "jobs.embedding.embed",
     "FaceOptions": "jobs.options",
     "Gates": "faces.quality",
+    "Reports": "report.reports",
     "ScanOptions": "jobs.scanning.options",
     "ScanResult": "jobs.scanning.scan",
     "ScannerError": "errors",
@@ -78,6 +84,8 @@ _HOMES = {
     "check": "jobs.checking.check",
     "dedupe": "jobs.indexing.dedupe",
     "embed": "jobs.embedding.embed",
+    "open_run": "report.reports",
+    "open_runs": "report.reports",
     "scan": "jobs.scanning.scan",
     "scan_with_witnesses": "jobs.scanning.witness",
     "verify": "jobs.checking.verify",

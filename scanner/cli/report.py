@@ -7,13 +7,17 @@ from typing import Any
 
 import click
 
+from scanner.cli import report_query
 from scanner.cli.options import quiet_value, talk_options
 from scanner.cli.talk import answer, say
 
 
 @click.group("report")
 def command() -> None:
-    """Show a finished run, make its page again, or verify it."""
+    """Show a finished run, ask it questions, make its page again, or verify it."""
+
+
+command.add_command(report_query.command)
 
 
 @command.command("show")

@@ -25,7 +25,7 @@ from scanner.errors import QueryError
 from scanner.report.run_rows import read_rows
 from scanner.report.runs import find_runs, run_labels
 from scanner.report.select_only import SQL_BYTES_MAX, refuse_all_but_select
-from scanner.report.sql_errors import in_words
+from scanner.report.sql_errors import has_place, in_words
 
 if TYPE_CHECKING:
     import duckdb
@@ -150,29 +150,54 @@ class Database:
         cursor = self._root.cursor()
         try:
             self._refuse(cursor, sql)
-            with _plainly(self, sql):
-                cursor.execute("BEGIN TRANSACTION READ ONLY")
-                reader = cursor.sql(sql, params=parameters).to_arrow_reader(rows)
-            yield Stream(reader.schema, self._fetched(reader, sql))
+            yield self._answer(cursor, sql, parameters, rows)
         finally:
             cursor.close()
 
-    def _fetched(self, reader: pa.RecordBatchReader, sql: str) -> Iterator[pa.RecordBatch]:
-        while True:
-            with _plainly(self, sql):
+    def _answer(self, cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters | None, rows: int) -> Stream:
+        import duckdb
+
+        def fetched() -> Iterator[pa.RecordBatch]:
+            while True:
                 try:
                     batch = reader.read_next_batch()
                 except StopIteration:
                     return
-            yield batch
+                except (duckdb.Error, pa.ArrowException, OSError) as error:
+                    raise self._in_words(error, sql) from error
+                yield batch
+
+        try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            reader = cursor.sql(sql, params=parameters).to_arrow_reader(rows)
+        except duckdb.Error as error:
+            raise self._in_words(error, sql, parameters) from error
+        return Stream(reader.schema, fetched())
+
+    def _in_words(self, error: Exception, sql: str, parameters: Parameters | None = None) -> QueryError:
+        import duckdb
+
+        limits = {"memory_bytes": self.memory_bytes, "time_limit_s": self.time_limit_s}
+        if not has_place(error):  # `sql` of the Python layer leaves out what `execute` says
+            try:
+                self._root.cursor().execute(f"EXPLAIN {sql}", parameters)
+            except duckdb.Error as located:
+                return in_words(located, sql, before=len("EXPLAIN "), **limits)
+        return in_words(error, sql, **limits)
 
     def _refuse(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
+        import duckdb
+
         size = len(sql.encode(errors="replace"))
         if size > SQL_BYTES_MAX:
             raise QueryError(f"The SQL has {size} bytes, and {SQL_BYTES_MAX} are allowed. Give values as parameters.")
-        with _plainly(self, sql):
-            row = cursor.execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
-        refuse_all_but_select(json.loads(row[0] if row else "{}"), sql, self.tables)
+        try:
+            ((tree,),) = cursor.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()
+            refuse_all_but_select(json.loads(tree), sql, self.tables)
+        except RecursionError as error:
+            raise QueryError("The SQL is nested too deeply. Write it with fewer brackets.") from error
+        except duckdb.Error as error:
+            raise self._in_words(error, sql) from error
 
     def _load(self, name: str, rows: pa.Table) -> None:
         self._root.register("incoming", rows)
@@ -242,14 +267,3 @@ def _reading(columns: Sequence[str], files: Mapping[str, str]) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-@contextmanager
-def _plainly(database: Database, sql: str) -> Iterator[None]:
-    """Turn the engine's errors into sentences."""
-    import duckdb
-
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        raise in_words(error, sql, memory_bytes=database.memory_bytes, time_limit_s=database.time_limit_s) from error

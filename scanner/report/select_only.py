@@ -20,12 +20,14 @@ _NODES = {
     "ORDER_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "DISTINCT_MODIFIER",
     "ORDER_DEFAULT", "ASCENDING", "DESCENDING",
 }  # fmt: skip
-_TABLE_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
+_TABLE_FUNCTIONS = {"unnest", "json_each", "json_tree"}
 _FUNCTIONS_REFUSED = {
-    "getenv", "current_setting", "current_query", "which_secret", "nextval", "currval", "setval", "setseed", "stats",
-    "write_log", "sleep_ms", "query", "query_table",
+    "getenv", "current_setting", "current_query", "which_secret", "stats", "write_log", "query", "query_table",
+    "nextval", "currval", "setval", "setseed",
+    "sleep_ms", "range", "generate_series", "repeat", "lpad", "rpad", "format", "printf", "bitstring", "levenshtein", "editdist3", "damerau_levenshtein",
 }  # fmt: skip
-"""Functions that tell of the machine, remember something, or sleep where no time limit wakes them."""
+"""Functions that tell of the machine, that remember something, or that take any time and memory in one step: the engine
+looks at its limits between steps."""
 
 
 def refuse_all_but_select(tree: Mapping[str, Any], sql: str, views: Collection[str]) -> None:
@@ -36,7 +38,8 @@ def refuse_all_but_select(tree: Mapping[str, Any], sql: str, views: Collection[s
     """
     if tree["error"]:
         if tree.get("error_type") == "parser":
-            raise QueryError(f"The SQL is wrong{place(sql, tree.get('position'))}: {sentence(tree['error_message'])}")
+            where = place(sql, int(tree.get("position", -1)))
+            raise QueryError(f"The SQL is wrong{where}: {sentence(tree['error_message'])}")
         raise QueryError("Reports can only be read: write one SELECT (or FROM, WITH, DESCRIBE, SUMMARIZE).")
     if len(tree["statements"]) != 1:
         raise QueryError(f"One statement at a time is answered, and these are {len(tree['statements'])}.")

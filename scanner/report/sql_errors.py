@@ -10,8 +10,16 @@ from scanner.errors import QueryError
 _SEARCHED = '{"exception_type"'
 
 
-def in_words(error: Exception, sql: str, *, memory_bytes: int, time_limit_s: float) -> QueryError:
-    """Return the error that a user sees; `error` is the engine's, with a message in its JSON form or without."""
+def has_place(error: Exception) -> bool:
+    """Return whether the engine's error is in its JSON form, which knows the place in the SQL."""
+    return bool(_document(str(error)))
+
+
+def in_words(error: Exception, sql: str, *, memory_bytes: int, time_limit_s: float, before: int = 0) -> QueryError:
+    """Return the error that a user sees.
+
+    `error` is the engine's; `before` bytes stood in front of `sql` when it was raised.
+    """
     found = _document(str(error))
     kind, message = str(found.get("exception_type", "")), str(found.get("exception_message", error))
     if kind == "INTERRUPT":
@@ -20,17 +28,17 @@ def in_words(error: Exception, sql: str, *, memory_bytes: int, time_limit_s: flo
         return QueryError(
             f"The query needs more than the {memory_bytes / (1 << 20):.0f} MiB it may use. Ask for less, or allow more memory."
         )
-    if kind == "Permission":
-        return QueryError(f"The query reaches out of the reports, which is not allowed: {sentence(message)}")
-    return QueryError(f"The SQL cannot be answered{place(sql, found.get('position'))}: {sentence(message)}")
+    position = str(found.get("position", ""))
+    where = place(sql, int(position) - before) if position.isdecimal() else ""
+    return QueryError(f"The SQL cannot be answered{where}: {sentence(message)}")
 
 
 def place(sql: str, position: object) -> str:
     """Return ` at line L, column C` of a position in UTF-8 bytes, or nothing where there is none."""
     text = sql.encode(errors="replace")
-    if not str(position).isdecimal() or int(str(position)) > len(text):
+    if not isinstance(position, int) or not 0 <= position <= len(text):
         return ""
-    before = text[: int(str(position))].decode(errors="ignore")
+    before = text[:position].decode(errors="ignore")
     return f" at line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
 
 
