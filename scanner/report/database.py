@@ -188,7 +188,10 @@ class Database:
     def _refuse(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
         import duckdb
 
-        size = len(sql.encode(errors="replace"))
+        try:
+            size = len(sql.encode())
+        except UnicodeEncodeError as error:
+            raise QueryError(f"The SQL is no text: {error.reason} at character {error.start + 1}.") from error
         if size > SQL_BYTES_MAX:
             raise QueryError(f"The SQL has {size} bytes, and {SQL_BYTES_MAX} are allowed. Give values as parameters.")
         try:
@@ -258,7 +261,7 @@ def _config(memory_bytes: int, threads: int, time_limit_s: float) -> dict[str, A
 
 def _reading(columns: Sequence[str], files: Mapping[str, str]) -> str:
     """Return the SELECT over files of equal columns; `files` are paths with the label of their run."""
-    # A label looked up by file name, and not joined: `WHERE run = ...` then opens no other run's file.
+    # A label looked up by file name: `WHERE run = ...` then opens the first file, for its columns, and those of that run.
     labels = ", ".join(f"{_text(path)}: {_text(label)}" for path, label in files.items())
     names = ", ".join(f'"{name}"' for name in columns)
     paths = ", ".join(map(_text, files))

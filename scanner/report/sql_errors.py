@@ -35,7 +35,7 @@ def in_words(error: Exception, sql: str, *, memory_bytes: int, time_limit_s: flo
 
 def place(sql: str, position: object) -> str:
     """Return ` at line L, column C` of a position in UTF-8 bytes, or nothing where there is none."""
-    text = sql.encode(errors="replace")
+    text = sql.encode()
     if not isinstance(position, int) or not 0 <= position <= len(text):
         return ""
     before = text[:position].decode(errors="ignore")
