@@ -28,7 +28,7 @@ COMMANDS = {
     "audit": ("scanner.cli.audit", "Identity membership audit of generators, and the release gate."),
     "check": ("scanner.cli.check", "Was this person, or were these works, in training? A few photos against a run."),
     "calibrate": ("scanner.cli.calibrate", "Thresholds at wanted false match rates, from labelled faces."),
-    "report": ("scanner.cli.report", "Show a finished run, ask it questions, make its page again, or verify it."),
+    "report": ("scanner.cli.report", "Show a finished run, ask it questions, compare runs, make its page again, or verify it."),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -88,7 +88,7 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code.
 
-    0 done · 1 an audit whose gate fails or cannot say, a run that does not verify · 2 usage, configuration or bad input · 3 a bug of ours · 4 done, but part of a source could not be read ·
+    0 done · 1 an audit whose gate fails or cannot say, a run that does not verify, a diff whose gate says no · 2 usage, configuration or bad input · 3 a bug of ours · 4 done, but part of a source could not be read ·
     130 interrupted.
     """
     from indexes.errors import IndexesError

@@ -9,15 +9,17 @@ import click
 
 from scanner.cli import report_query
 from scanner.cli.options import quiet_value, talk_options
+from scanner.cli.report_diff import acknowledge_command, diff_command, trend_command
 from scanner.cli.talk import answer, say
 
 
 @click.group("report")
 def command() -> None:
-    """Show a finished run, ask it questions, make its page again, or verify it."""
+    """Show a finished run, ask it questions, compare runs, make its page again, or verify it."""
 
 
-command.add_command(report_query.command)
+for _command in (report_query.command, diff_command, acknowledge_command, trend_command):
+    command.add_command(_command)
 
 
 @command.command("show")

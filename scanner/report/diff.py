@@ -66,6 +66,18 @@ class RunDiff:
     still: tuple[FindingChange, ...]
     gone: tuple[FindingChange, ...]
 
+    def fails(self, fail_on: str) -> bool:
+        """Return whether a gate on findings that nobody acknowledged says no.
+
+        Args:
+            fail_on: "new"; "changed" for new ones and those with another verdict; "named" for those that are named now
+                and were not before.
+        """
+        found = self.findings
+        return {
+            "new": found.open_new, "changed": found.open_new + found.open_changed, "named": found.open_newly_named,
+        }[fail_on] > 0  # fmt: skip
+
     def as_json(self) -> dict[str, Any]:
         """Return the diff as a JSON object: labels, counts, verdicts, inputs, and the listed findings; no clock."""
         return {

@@ -111,7 +111,13 @@ def match_pairs(before: pa.Table, now: pa.Table, *, names: tuple[str, str]) -> t
         (now, {"matches_now": ones[before.num_rows :], "score_now": now["score"],
                "matches_new": is_new[before.num_rows :].astype(np.int64)}),
     ]  # fmt: skip
-    return counts, together(pa.concat_tables(_facts(_finding_of(table), table.num_rows, said) for table, said in sides))
+    return counts, together(pa.concat_tables(_facts(_keys(table), table.num_rows, said) for table, said in sides))
+
+
+def with_finding(matches: pa.Table) -> pa.Table:
+    """Append to matches the `uri` of `FINDING_KEYS`: the reference's where it has no identity."""
+    uri = pc.if_else(pc.is_null(matches["identity"]), matches["reference_uri"], pa.scalar(None, pa.string()))
+    return matches.append_column("uri", uri)
 
 
 def together(facts: pa.Table) -> pa.Table:
@@ -122,10 +128,9 @@ def together(facts: pa.Table) -> pa.Table:
     return grouped.select(columns).rename_columns(FACTS.names).cast(FACTS)
 
 
-def _finding_of(table: pa.Table) -> dict[str, Any]:
-    identity = table["identity"]
-    uri = pc.if_else(pc.is_null(identity), table["reference_uri"], pa.scalar(None, pa.string()))
-    return {"index": table["index"], "identity": identity, "uri": uri}
+def _keys(matches: pa.Table) -> dict[str, Any]:
+    found = with_finding(matches)
+    return {name: found[name] for name in FINDING_KEYS}
 
 
 def _facts(known: dict[str, Any], rows: int, said: dict[str, Any]) -> pa.Table:

@@ -30,6 +30,7 @@ FLAG_TEXT = {
 }  # fmt: skip
 Rows = list[dict[str, Any]]
 CropKey = tuple[str, str | int]
+"""Of a query ("query", its id), of a reference (its index, its id)."""
 RUN_FORMAT, RUN_VERSION = "identity-leak-run", 1
 
 
@@ -141,14 +142,19 @@ def _group(rows: Rows, crops: dict[CropKey, str]) -> Group:
 
 
 def _crops(folder: Path, groups: Sequence[Rows]) -> dict[CropKey, str]:
-    """Return thumbnails, as data URLs, of the crops that the page shows."""
-    path = folder / "crops.parquet"
-    if not path.exists():
-        return {}
+    """Return thumbnails of the crops that the page shows."""
     shown: set[CropKey] = set()
     for rows in groups:
         shown |= {("query", row["query_id"]) for row in rows[:PAIRS_MAX]}
         shown |= {(row["index"], row["reference_id"]) for row in rows[:PAIRS_MAX]}
+    return read_thumbnails(folder, shown)
+
+
+def read_thumbnails(folder: Path, shown: set[CropKey]) -> dict[CropKey, str]:
+    """Return thumbnails, as data URLs, of those of the crops that the run kept."""
+    path = folder / "crops.parquet"
+    if not path.exists():
+        return {}
     found: dict[CropKey, str] = {}
     for table in artefacts.iter_tables(path, "crops", rows_max=1024):
         for row in table.to_pylist():

@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from nights import write_nights
 from run_folder import evidence, match, weighed, write_run
 
 from scanner import artefacts
@@ -140,28 +141,7 @@ def check_sums(diff: RunDiff) -> None:
 
 @pytest.fixture
 def two_nights(tmp_path: Path) -> tuple[Path, Path]:
-    """Ann stays named, bob becomes named, cleo is no longer, dora is new, the photo 30 without identity is gone."""
-    old = [match(1, 10, 0.9, identity="ann"), match(2, 11, 0.5, identity="bob"), match(2, 12, 0.8, identity="cleo"),
-           match(3, 30, 0.44, identity=None)]  # fmt: skip
-    new = [match(1, 10, 0.9, identity="ann"), match(9, 10, 0.95, identity="ann"), match(8, 11, 0.85, identity="bob"),
-           match(2, 11, 0.5, identity="bob"), match(2, 12, 0.8, identity="cleo"), match(9, 13, 0.7, identity="dora")]  # fmt: skip
-    before = [
-        weighed("ann", 0.001, 0.9),
-        weighed("bob", 0.4, 0.5),
-        weighed("cleo", 0.04, 0.8),
-        weighed("dora", 1.0, 0.2),
-    ]
-    now = [
-        weighed("ann", 0.0005, 0.95),
-        weighed("bob", 0.01, 0.85),
-        weighed("cleo", 0.06, 0.8),
-        weighed("dora", 0.2, 0.7),
-    ]
-    nights = tmp_path / "state" / "nights"
-    return (
-        write_run(nights / "000001" / "gen", old, identities=before, evidence=evidence("named")),
-        write_run(nights / "000002" / "gen", new, identities=now, evidence=evidence("named")),
-    )  # fmt: skip
+    return write_nights(tmp_path / "state")
 
 
 def test_a_second_night_in_numbers(two_nights):
@@ -204,6 +184,23 @@ def test_what_is_acknowledged_beside_the_nights_is_listed_last_and_is_not_open(t
     assert diff.changed[1].acknowledged == Acknowledgement("licensed", "000001/gen")
     assert (diff.findings.changed, diff.findings.open_changed, diff.findings.open_newly_named) == (2, 1, 0)
     assert diff.findings.acknowledged == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "fails"),
+    [
+        ([], {"new": True, "changed": True, "named": True}),
+        (["dora"], {"new": False, "changed": True, "named": True}),
+        (["dora", "bob"], {"new": False, "changed": True, "named": False}),
+        (["dora", "bob", "cleo"], {"new": False, "changed": False, "named": False}),
+    ],
+)
+def test_a_gate_says_no_to_what_nobody_acknowledged(two_nights, known, fails):
+    acknowledged = {Finding("celeba", name): Acknowledgement("r", "s") for name in known}
+
+    diff = diff_runs(*two_nights, acknowledged=acknowledged)
+
+    assert {gate: diff.fails(gate) for gate in fails} == fails
 
 
 def test_a_diff_is_json_and_the_same_one_every_time(two_nights):

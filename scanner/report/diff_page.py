@@ -1,0 +1,160 @@
+"""The page "what is new this morning?": one self-contained HTML file of a diff, without script or remote content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from indexes.atomic import write_text
+from scanner import artefacts
+from scanner.report.acknowledged import Finding
+from scanner.report.axes import Axis
+from scanner.report.diff import RunDiff
+from scanner.report.diff_findings import NAMED, FindingChange
+from scanner.report.diff_pairs import BLOCK_ROWS, FINDING_KEYS, with_finding
+from scanner.report.read import CropKey, read_summary, read_thumbnails
+
+_COLUMNS = ["query_id", "query_uri", "index", "reference_id", "reference_uri", "identity", "score"]
+_STRIP_WIDTH = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One finding on the page.
+
+    Attributes:
+        change: what became of it.
+        pair: its closest pair, a row of matches.parquet; None where it was named without one.
+        query_crop, reference_crop: data URLs, where the run kept crops.
+        before_x, now_x: places of the scores on the strip; None where there is none.
+    """
+
+    change: FindingChange
+    pair: Mapping[str, Any] | None
+    query_crop: str | None
+    reference_crop: str | None
+    before_x: float | None
+    now_x: float | None
+
+
+def write_diff_page(path: Path, diff: RunDiff, *, base: Path, run: Path) -> Path:
+    """Write the page of a diff.
+
+    Args:
+        path: the HTML file, replaced when it is there.
+        diff: what changed, see `diff_runs`.
+        base: folder of its base run: what the closest pairs of gone findings, and their crops, are read from.
+        run: folder of the other run, likewise for all others.
+    """
+    environment = Environment(
+        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["count"] = _count
+    thresholds = [read_summary(folder)["threshold"]["value"] for folder in (base, run)]
+    axis = _strip(diff, thresholds)
+    now = [*diff.new, *diff.changed, *diff.still]
+    shown = {**_shown(run, now, axis), **_shown(base, diff.gone, axis)}
+    page = environment.get_template("diff.html.j2").render(
+        d=diff,
+        headline=headline(diff),
+        sections=[
+            (title, [shown[change.finding] for change in changes], of)
+            for title, changes, of in (
+                ("New", diff.new, diff.findings.new),
+                ("Another verdict", diff.changed, diff.findings.changed),
+                ("Gone", diff.gone, diff.findings.gone),
+                ("Still there", diff.still, diff.findings.still - diff.findings.changed),
+            )
+        ],
+        with_crops=any(one.query_crop or one.reference_crop for one in shown.values()),
+        threshold_x=axis(thresholds[1]), width=_STRIP_WIDTH, ends=(axis.low, axis.high),
+    )  # fmt: skip
+    write_text(path, page)
+    return path
+
+
+def headline(diff: RunDiff) -> str:
+    """Return what changed in one sentence."""
+    found = diff.findings
+    parts = [_new(diff)] if found.new else []
+    if found.changed:
+        parts.append(f"{_count(found.changed)} {'has' if found.changed == 1 else 'have'} another verdict")
+    if found.gone:
+        parts.append(f"{_count(found.gone)} {'is' if found.gone == 1 else 'are'} gone")
+    as_before = found.still - found.changed
+    if not parts:
+        if not found.now:
+            return f"Nothing was found, as in {diff.base}."
+        return f"Nothing new: {_findings(as_before)} as in {diff.base}."
+    if as_before:
+        parts.append(f"{_count(as_before)} as before")
+    return "; ".join(parts) + "."
+
+
+def _new(diff: RunDiff) -> str:
+    found = diff.findings
+    named = sum(change.verdict_now == NAMED for change in diff.new)  # listed before those that are not
+    at_least = "at least " if named == len(diff.new) < found.new else ""
+    told = f", {at_least}{_count(named)} of them named" if named else ""
+    known = found.new - found.open_new
+    return f"{_findings(found.new, 'new ')}{told}" + (f", {_count(known)} acknowledged" if known else "")
+
+
+def _findings(number: int, kind: str = "") -> str:
+    return f"{_count(number)} {kind}finding{'' if number == 1 else 's'}"
+
+
+def _strip(diff: RunDiff, thresholds: Iterable[float]) -> Axis:
+    """Return the axis that all scores of the page are drawn on."""
+    changes = (*diff.new, *diff.changed, *diff.still, *diff.gone)
+    scores = [score for change in changes for score in (change.score_before, change.score_now) if score is not None]
+    return Axis.over([*scores, *thresholds], log=False, start=6, end=_STRIP_WIDTH - 6)
+
+
+def _shown(folder: Path, changes: Iterable[FindingChange], axis: Axis) -> dict[Finding, Shown]:
+    changes = tuple(changes)
+    pairs = closest_pairs(folder, {change.finding for change in changes})
+    keys: set[CropKey] = set()
+    for pair in pairs.values():
+        keys |= {("query", pair["query_id"]), (pair["index"], pair["reference_id"])}
+    crops = read_thumbnails(folder, keys) if keys else {}
+    found = {}
+    for change in changes:
+        pair = pairs.get(change.finding)
+        of_pair: tuple[CropKey, ...] = (
+            () if pair is None else (("query", pair["query_id"]), (pair["index"], pair["reference_id"]))
+        )
+        two = [crops.get(key) for key in of_pair] or [None, None]
+        places = [None if score is None else axis(score) for score in (change.score_before, change.score_now)]
+        found[change.finding] = Shown(change, pair, two[0], two[1], places[0], places[1])
+    return found
+
+
+def closest_pairs(folder: Path, findings: Iterable[Finding]) -> dict[Finding, dict[str, Any]]:
+    """Return the match with the best score of each finding that has one; blocks of the run are read one by one."""
+    wanted = set(findings)
+    names = pa.array(sorted({finding.name for finding in wanted}), pa.string())
+    best: dict[Finding, dict[str, Any]] = {}
+    path = folder / "matches.parquet"
+    for table in artefacts.iter_tables(path, "matches", rows_max=BLOCK_ROWS, columns=_COLUMNS):
+        called = with_finding(table.filter(pc.is_in(pc.coalesce(table["identity"], table["reference_uri"]), names)))
+        ordered = called.sort_by([("score", "descending"), ("query_id", "ascending"), ("reference_id", "ascending")])
+        first = [(name, "first") for name in _COLUMNS if name not in FINDING_KEYS]
+        for row in ordered.group_by(list(FINDING_KEYS), use_threads=False).aggregate(first).to_pylist():
+            pair = {name.removesuffix("_first"): value for name, value in row.items()}
+            finding = Finding(*(pair[name] for name in FINDING_KEYS))
+            if finding in wanted and (finding not in best or pair["score"] > best[finding]["score"]):
+                best[finding] = pair
+    return best
+
+
+def _count(value: int) -> str:
+    """Thousands set apart by thin spaces."""
+    return f"{value:,}".replace(",", "\N{THIN SPACE}")
