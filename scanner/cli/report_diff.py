@@ -43,6 +43,7 @@ def diff_command(base: str, run: str, html: str | None, top: int, fail_on: str |
     from scanner.report.diff import diff_runs
 
     quiet = quiet_value(given)
+    _check_page(html)
     diff = diff_runs(base, run, listed=top)
     _tell(diff, quiet=quiet)
     if html is not None:
@@ -54,6 +55,14 @@ def diff_command(base: str, run: str, html: str | None, top: int, fail_on: str |
         say(f"gate ({fail_on}): {'no' if failed else 'yes'}", quiet=quiet)
     answer({**diff.as_json(), "gate": None if fail_on is None else {"fail_on": fail_on, "failed": failed}})
     return EXIT_GATE if failed else 0
+
+
+def _check_page(html: str | None) -> None:
+    """Refuse a page that could not be written, before the long work."""
+    from scanner.errors import UsageError
+
+    if html is not None and not Path(html).absolute().parent.is_dir():
+        raise UsageError(f"--html {html}: there is no folder {Path(html).parent}. Make it, or name another file.")
 
 
 def _tell(diff: RunDiff, *, quiet: bool) -> None:
@@ -163,6 +172,7 @@ def trend_command(runs: tuple[str, ...], html: str | None, **given: Any) -> int:
     from scanner.report.trend import trend_of
 
     quiet = quiet_value(given)
+    _check_page(html)
     trend = trend_of(find_runs(runs))
     wide = max(len(row.run) for row in trend.rows)
     say(f"{'':{wide}}  faces  pairs  identities  named  new  gone  best score  rejects", quiet=quiet)

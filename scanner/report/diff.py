@@ -18,6 +18,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from scanner import artefacts
+from scanner.errors import ArtefactError
 from scanner.report.acknowledged import Acknowledged, acknowledged_path, read_acknowledged
 from scanner.report.diff_findings import FindingChange, FindingCounts, Findings
 from scanner.report.diff_inputs import InputChange, check_comparable, input_changes
@@ -124,8 +125,15 @@ def diff_runs(
     folders = (None if base is None else Path(base), Path(run))
     before, now = (None if folder is None else read_summary(folder) for folder in folders)
     assert now is not None
+    inputs: tuple[InputChange, ...] = ()
     if before is not None and folders[0] is not None:
-        check_comparable(folders[0], folders[1], before, now)
+        try:
+            check_comparable(folders[0], folders[1], before, now)
+            inputs = input_changes(before, now)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArtefactError(
+                f"run.json of {folders[0]} or of {folders[1]} lacks what a run says of itself ({error}). Scan again."
+            ) from error
     if acknowledged is None:
         acknowledged = read_acknowledged(acknowledged_path(folders[1]))
     evidence = (before and before.get("evidence"), now.get("evidence"))
@@ -140,7 +148,7 @@ def diff_runs(
         findings=findings.counts,
         verdict_before=evidence[0] and evidence[0]["verdict"],
         verdict_now=evidence[1] and evidence[1]["verdict"],
-        inputs=() if before is None else input_changes(before, now),
+        inputs=inputs,
         new=findings.first("new"),
         changed=findings.first("changed"),
         still=findings.first("still"),

@@ -67,8 +67,9 @@ class FindingChange:
 class FindingCounts:
     """Findings of two runs: new + still = now, gone + still = before; `changed` are those still there with another verdict.
 
-    `named_*` count what the verdict names; `newly_named` are named now and were not before; `open_*` are those of `new`,
-    `changed` and `newly_named` that nobody acknowledged; `acknowledged` are all acknowledged ones that are there now.
+    `named_before` and `named_now` count what the verdict names, `named_new` those of `new`; `newly_named` are named now and
+    were not before, found or not.  `open_*` are those of `new`, `changed` and `newly_named` that nobody acknowledged;
+    `acknowledged` are all acknowledged ones that are there now.
     """
 
     before: int = 0
@@ -79,6 +80,7 @@ class FindingCounts:
     changed: int = 0
     named_before: int = 0
     named_now: int = 0
+    named_new: int = 0
     newly_named: int = 0
     open_new: int = 0
     open_changed: int = 0
@@ -118,7 +120,7 @@ class Findings:
         named = [verdict == VERDICTS.index(NAMED) for verdict in verdicts]
         newly = named[1] & ~named[0]
         masks = (
-            was, now, now & ~was, now & was, was & ~now, changed, *named, newly,
+            was, now, now & ~was, now & was, was & ~now, changed, *named, named[1] & ~was, newly,
             now & ~was & ~known, changed & ~known, newly & ~known, now & known,
         )  # fmt: skip
         self.counts += FindingCounts(*(int(mask.sum()) for mask in masks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from indexes.atomic import write_text
+from indexes.atomic import atomic_path
 from scanner import artefacts
 from scanner.report.acknowledged import Finding
 from scanner.report.axes import Axis
 from scanner.report.diff import RunDiff
-from scanner.report.diff_findings import NAMED, FindingChange
+from scanner.report.diff_findings import FindingChange, FindingCounts
 from scanner.report.diff_pairs import BLOCK_ROWS, FINDING_KEYS, with_finding
 from scanner.report.read import CropKey, read_summary, read_thumbnails
 
@@ -76,14 +76,21 @@ def write_diff_page(path: Path, diff: RunDiff, *, base: Path, run: Path) -> Path
         with_crops=any(one.query_crop or one.reference_crop for one in shown.values()),
         threshold_x=axis(thresholds[1]), width=_STRIP_WIDTH, ends=(axis.low, axis.high),
     )  # fmt: skip
-    write_text(path, page)
+    write_private(path, page)
     return path
+
+
+def write_private(path: Path, page: str) -> None:
+    """Write a page for its owner alone (mode 0600), completely or not at all: it may hold crops, and names identities."""
+    with atomic_path(path) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_text(page, "utf-8")
 
 
 def headline(diff: RunDiff) -> str:
     """Return what changed in one sentence."""
     found = diff.findings
-    parts = [_new(diff)] if found.new else []
+    parts = [_new(found)] if found.new else []
     if found.changed:
         parts.append(f"{_count(found.changed)} {'has' if found.changed == 1 else 'have'} another verdict")
     if found.gone:
@@ -98,13 +105,10 @@ def headline(diff: RunDiff) -> str:
     return "; ".join(parts) + "."
 
 
-def _new(diff: RunDiff) -> str:
-    found = diff.findings
-    named = sum(change.verdict_now == NAMED for change in diff.new)  # listed before those that are not
-    at_least = "at least " if named == len(diff.new) < found.new else ""
-    told = f", {at_least}{_count(named)} of them named" if named else ""
+def _new(found: FindingCounts) -> str:
+    named = f", {_count(found.named_new)} of them named" if found.named_new else ""
     known = found.new - found.open_new
-    return f"{_findings(found.new, 'new ')}{told}" + (f", {_count(known)} acknowledged" if known else "")
+    return f"{_findings(found.new, 'new ')}{named}" + (f", {_count(known)} acknowledged" if known else "")
 
 
 def _findings(number: int, kind: str = "") -> str:
@@ -118,23 +122,23 @@ def _strip(diff: RunDiff, thresholds: Iterable[float]) -> Axis:
     return Axis.over([*scores, *thresholds], log=False, start=6, end=_STRIP_WIDTH - 6)
 
 
-def _shown(folder: Path, changes: Iterable[FindingChange], axis: Axis) -> dict[Finding, Shown]:
-    changes = tuple(changes)
-    pairs = closest_pairs(folder, {change.finding for change in changes})
-    keys: set[CropKey] = set()
-    for pair in pairs.values():
-        keys |= {("query", pair["query_id"]), (pair["index"], pair["reference_id"])}
-    crops = read_thumbnails(folder, keys) if keys else {}
+def _shown(folder: Path, changes: Sequence[FindingChange], axis: Axis) -> dict[Finding, Shown]:
+    pairs = closest_pairs(folder, [change.finding for change in changes])
+    crops = read_thumbnails(folder, {key for pair in pairs.values() for key in _crop_keys(pair)})
     found = {}
     for change in changes:
-        pair = pairs.get(change.finding)
-        of_pair: tuple[CropKey, ...] = (
-            () if pair is None else (("query", pair["query_id"]), (pair["index"], pair["reference_id"]))
-        )
-        two = [crops.get(key) for key in of_pair] or [None, None]
-        places = [None if score is None else axis(score) for score in (change.score_before, change.score_now)]
-        found[change.finding] = Shown(change, pair, two[0], two[1], places[0], places[1])
+        finding = change.finding
+        query_crop, reference_crop = (crops.get(key) for key in _crop_keys(pairs.get(finding)))
+        before_x, now_x = (None if score is None else axis(score) for score in (change.score_before, change.score_now))
+        found[finding] = Shown(change, pairs.get(finding), query_crop, reference_crop, before_x, now_x)
     return found
+
+
+def _crop_keys(pair: Mapping[str, Any] | None) -> tuple[CropKey, CropKey]:
+    """Return what the crops of a pair's two sides are called; of no pair, what no crop is called."""
+    return (("query", ""), ("", "")) if pair is None else (
+        ("query", pair["query_id"]), (pair["index"], pair["reference_id"])
+    )  # fmt: skip
 
 
 def closest_pairs(folder: Path, findings: Iterable[Finding]) -> dict[Finding, dict[str, Any]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from indexes.atomic import write_text
 from scanner.report.axes import Axis, Tick
+from scanner.report.diff_page import write_private
 from scanner.report.trend import Trend, TrendRow
 
 WIDTH = 860
@@ -76,9 +76,8 @@ def write_trend_page(path: Path, trend: Trend) -> Path:
     environment.filters["count"] = _count
     series = list(dict.fromkeys(row.series for row in trend.rows))
     figures = [figure([row for row in trend.rows if row.series == name]) for name in series]
-    write_text(
-        path, environment.get_template("trend.html.j2").render(trend=trend, figures=figures, headline=headline(trend))
-    )
+    page = environment.get_template("trend.html.j2").render(trend=trend, figures=figures, headline=headline(trend))
+    write_private(path, page)
     return path
 
 

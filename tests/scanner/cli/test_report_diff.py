@@ -62,6 +62,18 @@ def test_the_page_is_written_where_it_was_asked_for(run: Run, nights: tuple[Path
     assert "<title>What changed: 000001/gen" in (tmp_path / "changes.html").read_text()
 
 
+@pytest.mark.parametrize("command", ["diff", "trend"])
+def test_a_page_that_has_no_folder_is_refused_before_the_work(
+    run: Run, nights: tuple[Path, Path], tmp_path: Path, command: str
+) -> None:
+    ran = run("report", command, *nights, "--html", tmp_path / "none" / "page.html")
+
+    assert ran.code == 2
+    assert ran.err == (
+        f"error: --html {tmp_path}/none/page.html: there is no folder {tmp_path}/none. Make it, or name another file.\n"
+    )
+
+
 def test_a_gate_fails_until_everything_new_is_acknowledged(run: Run, nights: tuple[Path, Path]) -> None:
     codes = {}
     for known in ("", "dora", "bob", "cleo"):

@@ -66,7 +66,7 @@ def slow_diff(folders: tuple[Path, Path], acknowledged: dict[Finding, Acknowledg
         "findings": {
             "before": len(was), "now": len(now), "new": len(new), "still": len(was.keys() & now.keys()),
             "gone": len(was.keys() - now.keys()), "changed": len(changed),
-            "named_before": len(named[0]), "named_now": len(named[1]), "newly_named": len(named[1] - named[0]),
+            "named_before": len(named[0]), "named_now": len(named[1]), "named_new": len(named[1] & new), "newly_named": len(named[1] - named[0]),
             "open_new": len(new - acknowledged.keys()), "open_changed": len(changed - acknowledged.keys()),
             "open_newly_named": len(named[1] - named[0] - acknowledged.keys()),
             "acknowledged": len(now.keys() & acknowledged.keys()),
@@ -155,7 +155,7 @@ def test_a_second_night_in_numbers(two_nights):
     assert [change.finding.identity for change in diff.changed] == ["bob", "cleo"]
     assert [change.finding.identity for change in diff.still] == ["ann"]
     assert [change.finding for change in diff.gone] == [Finding("celeba", uri="celeba/30.jpg")]
-    assert diff.findings.newly_named == 1
+    assert (diff.findings.newly_named, diff.findings.named_new) == (1, 0)
     assert diff.findings.open_newly_named == 1
     check_sums(diff)
 
@@ -283,4 +283,14 @@ def test_a_run_that_is_not_finished_is_refused(two_nights, missing):
     (two_nights[0] / missing).unlink()
 
     with pytest.raises(ArtefactError, match=f"{missing} is not there"):
+        diff_runs(*two_nights)
+
+
+@pytest.mark.parametrize("key", ["road", "threshold", "indexes", "counts"])
+def test_a_summary_that_lacks_something_is_refused(two_nights, key):
+    path = two_nights[0] / "run.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in document.items() if name != key}))
+
+    with pytest.raises(ArtefactError, match=rf"lacks what a run says of itself \('{key}'\)\. Scan again\."):
         diff_runs(*two_nights)
