@@ -100,6 +100,31 @@ def test_every_command_of_the_guide_runs(tmp_path):
     assert (tmp_path / "run" / "report.html").stat().st_size > 5000
 
 
+def test_the_commands_about_two_nights_run(tmp_path):
+    for number in range(24):
+        write_person(tmp_path / "photos", number, range(2))
+    write_person(tmp_path / "generated-monday", 5, range(2, 4))
+    for person in (5, 7):
+        write_person(tmp_path / "generated-tuesday", person, range(2, 4))
+    run("scanner index build people.idx photos/ --identity-from folder --embedder drawn --faces aligned", tmp_path)
+    lines = commands("docs/nights-diff.md", "nights-diff")
+    page = (ROOT / "docs" / "nights-diff.md").read_text()
+    (script,) = re.findall(r"<!-- run: nights-diff-python -->\n```python\n(.*?)```", page, re.DOTALL)
+
+    answers = [run(line, tmp_path).stdout for line in lines]
+    run(f"{sys.executable} -c '{script}'", tmp_path)
+
+    assert len(lines) == 8
+    first, gated = (json.loads(answers[number]) for number in (2, 4))
+    assert [one["identity"] for one in first["new"]] == ["person-00007"]
+    assert "person-00005" in [one["identity"] for one in first["still"]]
+    assert gated["gate"] == {"fail_on": "new", "failed": False}
+    assert json.loads(answers[6])["findings"] == []
+    assert [row["new"] for row in json.loads(answers[7])["runs"]] == [None, 1]
+    assert "person-00007" in (tmp_path / "changes.html").read_text()
+    assert "<svg" in (tmp_path / "trend.html").read_text()
+
+
 def test_the_commands_that_say_what_a_scan_costs_run(tmp_path):
     for number in range(6):
         write_person(tmp_path / "photos", number, range(2))
