@@ -78,6 +78,12 @@ def _tell(diff: RunDiff, *, quiet: bool) -> None:
     )
     for change in diff.inputs:
         say(f"  input changed: {change.what}: {change.before or 'none'} -> {change.now or 'none'}", quiet=quiet)
+    if matches.renamed:
+        say(
+            f"  note: {matches.renamed} of the pairs that are still there are with a reference that has another uri now: was an index "
+            "built anew under its old name?  Findings are compared by identity; read the counts of pairs with care.",
+            quiet=quiet,
+        )
     for name, changes, of in (
         ("new", diff.new, found.new), ("changed", diff.changed, found.changed), ("gone", diff.gone, found.gone),
     ):  # fmt: skip

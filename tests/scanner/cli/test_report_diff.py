@@ -12,8 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "report"))  # as in ../report/conftest.py
 
-from nights import write_nights
-from run_folder import write_run
+from run_folder import match, write_run
+from two_nights import write_nights
 
 Run = Callable[..., Any]
 
@@ -45,6 +45,18 @@ def test_a_diff_is_told_and_answered(run: Run, nights: tuple[Path, Path]) -> Non
     assert document["findings"]["new"] == 1
     assert document["new"][0]["identity"] == "dora"
     assert document["gate"] is None
+
+
+def test_an_index_that_was_built_anew_is_noticed(run: Run, tmp_path: Path) -> None:
+    base = write_run(tmp_path / "base", [match(1, 1, 0.5)])
+    other = write_run(tmp_path / "run", [match(1, 1, 0.5, reference_uri="celeba/other.jpg")])
+
+    ran = run("report", "diff", base, other)
+
+    assert ran.err.splitlines()[2] == (
+        "  note: 1 of the pairs that are still there are with a reference that has another uri now: was an index built anew under "
+        "its old name?  Findings are compared by identity; read the counts of pairs with care."
+    )
 
 
 def test_a_quiet_diff_says_its_answer_alone(run: Run, nights: tuple[Path, Path]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from nights import write_nights
 from run_folder import evidence, match, weighed, write_run
+from two_nights import write_nights
 
 from scanner import artefacts
 from scanner.errors import ArtefactError, EmbedderMismatch
@@ -105,7 +105,7 @@ def write_side(folder: Path, matches: dict[Any, Any], weighing: Any) -> Path:
     return write_run(folder, rows, identities=people, evidence=evidence(state))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     matches_of, matches_of, weighed_of, weighed_of, st.dictionaries(findings_of, st.just(Acknowledgement("r", "s")), max_size=4),
     st.sampled_from([1, 3]),
@@ -119,6 +119,7 @@ def test_a_diff_is_what_the_obvious_twin_says(before, now, weighed_before, weigh
         diff = diff_runs(base, run, acknowledged=acknowledged)
 
         twin = slow_diff((base, run), acknowledged)
+        backwards = diff_runs(run, base, acknowledged={})
     assert asdict(diff.matches) == twin["matches"]
     assert asdict(diff.findings) == twin["findings"]
     for status in ("new", "changed", "still", "gone"):
@@ -127,6 +128,9 @@ def test_a_diff_is_what_the_obvious_twin_says(before, now, weighed_before, weigh
         assert len(changes) == len(twin[status])
         assert {change.status for change in changes} <= {status}
     check_sums(diff)
+    assert (backwards.matches.new, backwards.matches.gone) == (diff.matches.gone, diff.matches.new)
+    assert {change.finding for change in backwards.new} == {change.finding for change in diff.gone}
+    assert backwards.findings.changed == diff.findings.changed
 
 
 def check_sums(diff: RunDiff) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nights import write_nights
 from run_folder import crop, match, write_run
+from two_nights import write_nights
 
 from scanner.report import diff_page
 from scanner.report.acknowledged import Acknowledgement, Finding

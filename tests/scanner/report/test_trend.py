@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from nights import write_nights
 from run_folder import evidence, match, reject, weighed, write_run
+from two_nights import write_nights
 
 from scanner.report.trend import TrendRow, trend_of
 from scanner.report.trend_page import figure, headline, write_trend_page
