@@ -28,7 +28,10 @@ COMMANDS = {
     "audit": ("scanner.cli.audit", "Identity membership audit of generators, and the release gate."),
     "check": ("scanner.cli.check", "Was this person, or were these works, in training? A few photos against a run."),
     "calibrate": ("scanner.cli.calibrate", "Thresholds at wanted false match rates, from labelled faces."),
-    "report": ("scanner.cli.report", "Show a finished run, ask it questions, compare runs, make its page again, or verify it."),
+    "report": (
+        "scanner.cli.report",
+        "Show a finished run, ask it questions, compare runs, make its page again, or verify it.",
+    ),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
