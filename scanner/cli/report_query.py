@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scanner.cli.options import parse_bytes, quiet_value, talk_options
+from scanner.cli.options import quiet_value, talk_options
 from scanner.cli.talk import answer, say
 from scanner.errors import UsageError
+from scanner.quantities import parse_bytes
 
 if TYPE_CHECKING:
     from scanner.report.database import Stream

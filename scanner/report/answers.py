@@ -40,7 +40,7 @@ def plain_rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
 
 
 def _plain_column(column: pa.Array) -> list[Any]:
-    values = column.to_pylist()
+    values: list[Any] = column.to_pylist()
     if pa.types.is_float32(column.type):
         return [None if value is None else float(str(np.float32(value))) for value in values]
     if pa.types.is_decimal(column.type):  # sums of whole numbers come as decimal128(38, 0)

@@ -177,7 +177,7 @@ class Database:
     def _in_words(self, error: Exception, sql: str, parameters: Parameters | None = None) -> QueryError:
         import duckdb
 
-        limits = {"memory_bytes": self.memory_bytes, "time_limit_s": self.time_limit_s}
+        limits: dict[str, Any] = {"memory_bytes": self.memory_bytes, "time_limit_s": self.time_limit_s}
         if not has_place(error):  # `sql` of the Python layer leaves out what `execute` says
             try:
                 self._root.cursor().execute(f"EXPLAIN {sql}", parameters)
