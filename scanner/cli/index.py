@@ -110,6 +110,7 @@ def add_command(index: str, source: tuple[str, ...], **given: Any) -> int:
             index, source, options=options, faces=faces, sources=sources, workers=workers, progress=progress, **given
         )
     say(f"{tell(result.counts)}\n{result.path}: {result.added} added, {result.rows} references", quiet=quiet)
+    tell_costs(result.costs, quiet=quiet)
     answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
     return exit_code(result.counts)
 

@@ -68,6 +68,7 @@ class _Lines:
         self._total: int | None = None
         self._done = self._before = 0
         self._started = self._spoke = time.monotonic()
+        self._notes: set[str] = set()
 
     def stage(self, name: str, *, total: int | None, unit: str, done: int = 0) -> None:
         """See `Progress.stage`."""
@@ -86,8 +87,10 @@ class _Lines:
             say(self._line(now))
 
     def note(self, sentence: str) -> None:
-        """See `Progress.note`."""
-        say(f"note: {sentence}")
+        """See `Progress.note`; a job that opens one network for several sources need not remember what it told."""
+        if sentence not in self._notes:
+            self._notes.add(sentence)
+            say(f"note: {sentence}")
 
     def finish(self) -> None:
         """Close the current stage."""
@@ -126,6 +129,7 @@ class _Bar:
         self._bars = bars
         self._task: Any = None
         self._started, self._done = 0.0, 0
+        self._notes: set[str] = set()
 
     def stage(self, name: str, *, total: int | None, unit: str, done: int = 0) -> None:
         """See `Progress.stage`."""
@@ -139,5 +143,7 @@ class _Bar:
         self._bars.update(self._task, advance=units, rate=f"{rate:.1f}/s")
 
     def note(self, sentence: str) -> None:
-        """See `Progress.note`."""
-        self._bars.console.print(f"note: {sentence}", highlight=False, markup=False)
+        """See `_Lines.note`."""
+        if sentence not in self._notes:
+            self._notes.add(sentence)
+            self._bars.console.print(f"note: {sentence}", highlight=False, markup=False)

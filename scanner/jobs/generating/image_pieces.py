@@ -42,11 +42,7 @@ class MakeImages:
     trusted: tuple[str, ...]
     seen_here: dict[str, Any]
     threads: int = 1
-
-    @property
-    def needs_gpu(self) -> bool:
-        """See `Work`."""
-        return bool(self.seen_here["device"] == "cuda")
+    needs_gpu: bool = False
 
     def name(self, piece: Piece) -> str:
         """See `Work`."""
@@ -83,7 +79,9 @@ def images_by(
 
     if workers is None:
         return partial(images_here, opened, seed, progress)
-    work = MakeImages(str(generator), seed, device, tuple(trusted), _facts(opened))
+    work = MakeImages(
+        str(generator), seed, device, tuple(trusted), _facts(opened), needs_gpu=opened.device.type == "cuda"
+    )
     return partial(_images_elsewhere, workers, work, PIECE_BLOCKS * block_images(opened), progress)
 
 

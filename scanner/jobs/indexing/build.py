@@ -121,7 +121,7 @@ def build(
     if index.column("identity").null_count == index.rows:
         meter.note("no reference has an identity; for one sub-folder a person, pass --identity-from folder")
     write_account(index, intake, specs)
-    taken = _write_costs(index, meter, intake, specs, sources or SourceOptions(), options, resume=resume)
+    taken = _write_costs(index, meter, intake, specs, sources, options, resume=resume)
     made.chmod(artefacts.PRIVATE)
     remove_folder(out)
     made.rename(out)  # whole: an index that was there before is there until now
@@ -147,24 +147,24 @@ def add(
 
     Arguments as of `build`, but `force` throws away unfinished work only, never what the index holds.
     """
-    path, options, faces, progress = Path(path), options or BuildOptions(), faces or FaceOptions(), progress or Silent()
+    path, options, meter = Path(path), options or BuildOptions(), Meter(progress or Silent())
     index = open_index(path)
-    faces = like_index(faces, index.manifest.embedder)
+    faces = like_index(faces or FaceOptions(), index.manifest.embedder)
     specs, work = _listed(source), path.with_name(f".{path.name}.add.work")
     sweep(path / "intake")
     if index.manifest.erasures:
-        progress.note(
+        meter.note(
             "references were erased from this index before; a source that still has their pictures brings them back"
         )
     intake = _take_in(
-        specs, work, sources, faces, options, resume=resume, workers=workers, progress=progress, plan={"job": "add"},
+        specs, work, sources, faces, options, resume=resume, workers=workers, progress=meter, plan={"job": "add"},
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip
     check_fingerprint(index, intake.fingerprint, what="what was to be added")
-    progress.stage("index", total=intake.counts().faces or None, unit="faces")
+    meter.stage("index", total=intake.counts().faces or None, unit="faces")
     there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
-    before = index.rows
-    new = (block for block in blocks_of(intake, progress, schema=index.schema, leave_out=there) if len(block[0]))
+    before, size_before = open_index(path), _size_bytes(path)  # `index` itself will know of what was added
+    new = (block for block in blocks_of(intake, meter, schema=index.schema, leave_out=there) if len(block[0]))
     first = next(new, None)
     if first is None:
         if not resume:
@@ -174,9 +174,12 @@ def add(
         index.add(chain([first], new))
         index = open_index(path)
     write_account(index, intake, specs, resume=resume)
+    taken = _write_costs(
+        index, meter, intake, specs, sources, options, resume=resume, before=before, size_before=size_before
+    )
     counts = intake.counts()
     intake.done()
-    return BuildResult(path, index.rows, index.rows - before, counts)
+    return BuildResult(path, index.rows, index.rows - before.rows, counts, taken)
 
 
 def _listed(source: str | Sequence[str]) -> list[str]:
@@ -254,23 +257,33 @@ def _write_costs(
     meter: Meter,
     intake: Intake,
     specs: Sequence[str],
-    sources: SourceOptions,
+    sources: SourceOptions | None,
     options: BuildOptions,
     *,
     resume: bool,
+    before: Index | None = None,
+    size_before: int = 0,
 ) -> dict[str, Any]:
-    """Write what the build took, beside what was predicted, into the index."""
+    """Write what building took, or adding to the index as it was `before`, beside what was predicted, into the index.
+
+    A prediction of adding leaves out reading the names of all that was there.
+    """
     machine = machine_here(meter)
-    predicted, size = faces_seconds(machine.profile, intake.description, specs, sources)
+    predicted, size = faces_seconds(machine.profile, intake.description, specs, sources or SourceOptions())
     cost = index_cost(
-        machine.profile, index.rows, index.dim, dtype=options.dtype, coded=bool(index.manifest.codec), crops=options.with_crops
+        machine.profile, index.rows - (before.rows if before else 0), index.dim, dtype=index.manifest.dtype,
+        coded=bool(index.manifest.codec), fitted=bool(before and before.manifest.codec), crops=options.with_crops,
     )  # fmt: skip
     disk = memory = None
     if cost is not None:
         memory = max(cost.memory_bytes + cost.mapped_bytes, faces_memory_bytes(size, intake.counts().entries) or 0)
         predicted["index"] = lambda _: cost.seconds
-        disk = cost.disk_bytes, sum(path.stat().st_size for path in index.path.rglob("*") if path.is_file())
+        disk = cost.disk_bytes, _size_bytes(index.path) - size_before
     return write_costs(
-        index.path / COSTS_NAME, meter, job="index build", resumed=resume, machine=machine, predicted=predicted,
-        memory_bytes=memory, disk_bytes=disk,
+        index.path / COSTS_NAME, meter, job="index add" if before else "index build", resumed=resume, machine=machine,
+        predicted=predicted, memory_bytes=memory, disk_bytes=disk,
     )  # fmt: skip
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

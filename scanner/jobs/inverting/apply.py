@@ -200,7 +200,7 @@ def apply_inverse(
         else:
             work = ApplyBatches(
                 str(folder), attack.cut, None if network is None else str(network), device, tuple(trusted), shard_images,
-                {**facts, "device": attack.inverse.device.type},
+                {**facts, "device": attack.inverse.device.type}, needs_gpu=attack.inverse.device.type == "cuda",
             )  # fmt: skip
             shards = inverted_elsewhere(workers, work, batches, progress)
         for shard in shards:
@@ -243,11 +243,7 @@ class ApplyBatches:
     entries: int
     seen_here: dict[str, Any]
     threads: int = 1
-
-    @property
-    def needs_gpu(self) -> bool:
-        """See `Work`."""
-        return bool(self.seen_here["device"] == "cuda")
+    needs_gpu: bool = False
 
     def name(self, batch: Batch) -> str:
         """See `Work`."""

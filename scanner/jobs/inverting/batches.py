@@ -65,6 +65,7 @@ class InvertBatches:
     entries: int
     seen_here: dict[str, Any]
     threads: int = 1
+    needs_gpu: bool = False
 
     @classmethod
     def like(
@@ -73,12 +74,8 @@ class InvertBatches:
         """Return the work of `tools`, whose encoder is trained by now."""
         if options.encoder == "train":
             options = replace(options, encoder=str(tools.work.parent / "encoder.safetensors"))
-        return cls(str(generator), options, slots, entries, _facts(tools))
-
-    @property
-    def needs_gpu(self) -> bool:
-        """See `Work`."""
-        return bool(self.seen_here["device"] == "cuda")
+        on_gpu = tools.generator.device.type == "cuda"
+        return cls(str(generator), options, slots, entries, _facts(tools), needs_gpu=on_gpu)
 
     def name(self, batch: Batch) -> str:
         """See `Work`."""

@@ -6,7 +6,7 @@ A stage without rates, or one that nobody has a formula for, is not predicted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -137,11 +137,14 @@ def writing_seconds(profile: Profile | None) -> dict[str, Seconds]:
     return {"writing": lambda rows: costs.writing_s(machine, rows)}
 
 
-def index_cost(profile: Profile | None, rows: int, dim: int, *, dtype: str, coded: bool, crops: bool) -> Cost | None:
-    """Return what making an index of `rows` faces takes, once their vectors are there."""
+def index_cost(
+    profile: Profile | None, rows: int, dim: int, *, dtype: str, coded: bool, crops: bool, fitted: bool = False
+) -> Cost | None:
+    """Return what making an index of `rows` faces takes, once their vectors are there; `fitted`: its codec is there."""
     if profile is None:
         return None
+    machine = replace(profile.rates(), codec_fit_s=0.0) if fitted else profile.rates()
     return costs.build(
-        profile.rates(), rows, dim, value_bytes=np.dtype(dtype).itemsize,
+        machine, rows, dim, value_bytes=np.dtype(dtype).itemsize,
         code_bytes=costs.code_bytes_of(dim) if coded else None, crops=crops,
     )  # fmt: skip

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from drawn_people import BY_FOLDER, FACES, files_of, opened
+from drawn_people import BY_FOLDER, FACES, files_of, opened, photos_of, write_people
 from machine_profile import profile_of
 
 from scanner import costs
 from scanner.jobs.embedding.embed import embed
-from scanner.jobs.indexing.build import BuildOptions, build
+from scanner.jobs.indexing.build import BuildOptions, add, build
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter, costs_sentence, peak_rss_bytes
 from scanner.jobs.measuring.profile import default_path, write_profile
 from scanner.jobs.scanning import join
@@ -74,6 +75,27 @@ def test_a_build_and_an_embedding_do_so_too(measured: None, people_folder: Path,
     parts = (path for path in (tmp_path / "idx").rglob("*") if path.is_file() and path.name not in (COSTS_NAME, "lock"))
     assert index["disk_bytes"] == sum(path.stat().st_size for path in parts)
     assert file["disk_bytes"] == (tmp_path / "faces.parquet").stat().st_size
+
+
+def test_adding_says_what_the_new_ones_took(measured: None, tmp_path: Path) -> None:
+    people = write_people(tmp_path / "people", photos_of(range(32), range(2)))  # as many as codes need
+    idx, more = tmp_path / "idx", write_people(tmp_path / "more", photos_of([3, 40, 41], [0]))
+    build(idx, str(people), faces=FACES, sources=BY_FOLDER, options=BuildOptions(codec="always"))
+    before = files_of(idx, but=())
+
+    added = add(idx, str(more), faces=FACES, sources=BY_FOLDER)
+
+    document = json.loads((idx / COSTS_NAME).read_text())
+    machine, dim = profile_of().rates(), opened().road.embedder.dim
+    cost = costs.build(replace(machine, codec_fit_s=0.0), 2, dim, code_bytes=costs.code_bytes_of(dim))
+    assert document == added.costs
+    assert (document["job"], document["resumed"]) == ("index add", False)
+    assert [(name, items) for name, (items, _) in stages_of(document).items()] == [
+        ("set-up", 0), ("faces", 3), ("index", 3),
+    ]  # fmt: skip
+    assert stages_of(document)["index"][1] == pytest.approx(cost.seconds, abs=1e-3)
+    sizes = [sum(map(len, files.values())) for files in (before, files_of(idx, but=()))]
+    assert (document["predicted_disk_bytes"], document["disk_bytes"]) == (cost.disk_bytes, sizes[1] - sizes[0])
 
 
 def test_without_a_profile_nothing_is_predicted_and_the_reason_is_said(people_folder: Path, tmp_path: Path) -> None:
