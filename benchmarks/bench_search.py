@@ -2,14 +2,19 @@
 
     python benchmarks/bench_search.py --embeddings FACES.npy --labels LABELS.npy --rows 500000
     python benchmarks/bench_search.py --drawn 1000 --threshold 0.75 --rows 100000
+    python benchmarks/bench_search.py --embeddings ONE.npy OTHER.npy --labels LABELS.npy --threshold 0.42
     python benchmarks/bench_search.py ... --peers flat hnsw ivf usearch hnswlib --peer-python peers/bin/python
 
 References: one real photo of each identity, and face-like strangers drawn from their mean and
 covariance. Queries: other real photos (at most two of an identity), filled up with drawn strangers.
 Each engine lives in a process of its own and searches when it is its turn; ratios are against faiss'
 IndexFlatIP of the same round, so that a busy machine slows both sides. "Pairs found" is against the
-exact engine. Peers that the repository does not need come from an environment of their own
-(`--peer-python`: numpy, faiss-cpu, usearch, hnswlib).
+exact engine. Several files of embeddings are the same faces by several recognisers: their vectors are put side by side and
+brought to unit length, so that a score is the mean of the recognisers' scores.
+
+Peers that the repository does not need come from an environment of their own (`--peer-python`: numpy, faiss-cpu, usearch,
+hnswlib; `--autofaiss-python`: autofaiss, which needs numpy < 2). The slow ones (ivf, usearch) search a part of the queries,
+once; their rates are per query, and their pairs are counted against the exact engine's on the same part.
 """
 
 import argparse
@@ -39,6 +44,8 @@ HERE = Path(__file__).resolve().parent
 PHOTOS_PER_IDENTITY_MAX = 2
 SCHEMA = pa.schema([("identity", pa.string())])
 OURS = ("exact", "compressed")
+SLOW = ("ivf", "usearch")
+"""Peers that search few of the queries, in the first round alone: they take minutes for what others do in seconds."""
 
 
 def make_data(
@@ -48,7 +55,7 @@ def make_data(
     if args.drawn:
         real, labels = embed_drawn(args.drawn)
     else:
-        real = np.load(args.embeddings).astype(np.float32)
+        real = side_by_side(args.embeddings)
         labels = np.load(args.labels) if args.labels else np.arange(len(real))
     _, first, person = np.unique(labels, return_index=True, return_inverse=True)
     taken: dict[int, int] = {}
@@ -70,6 +77,7 @@ def make_data(
 
     described = {
         "dim": int(known.shape[1]),
+        "recognisers": 1 if args.drawn else len(args.embeddings),
         "effective_dim": round(effective_dim(known), 1),
         "references_real": len(known),
         "references_drawn": args.rows - len(known),
@@ -77,6 +85,16 @@ def make_data(
         "queries_drawn": len(strangers),
     }
     return queries, references, described
+
+
+def side_by_side(paths: list[Path]) -> npt.NDArray[np.float32]:
+    """Return unit vectors (n, sum of d) of faces that several recognisers embedded, each into a file of (n, d) unit vectors."""
+    parts = [np.load(path).astype(np.float32) for path in paths]
+    if len({len(part) for part in parts}) > 1:
+        counts = ", ".join(f"{path.name} {len(part)}" for path, part in zip(paths, parts, strict=True))
+        raise SystemExit(f"The files must hold the same faces in the same order; they have {counts} rows.")
+    joined = np.concatenate(parts, axis=1)
+    return np.asarray(joined / np.linalg.norm(joined, axis=1, keepdims=True), np.float32)
 
 
 def embed_drawn(people: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -114,7 +132,7 @@ class Contestant:
 
     def __init__(self, name: str, asked: Path, python: str) -> None:
         self.name = name
-        self.seconds: list[float] = []
+        self.seconds: list[float] = []  # per query
         command = [python, str(HERE / "search" / "contestant.py"), name, str(asked)]
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
         self._process = subprocess.Popen(
@@ -128,17 +146,15 @@ class Contestant:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()  # closes its stdin, at which it ends
 
-    def search(self) -> dict[str, Any]:
-        """Let it search once."""
+    def search(self, queries: str = "all") -> dict[str, Any]:
+        """Let it search once: "all" queries or "few" of them."""
         assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
+        self._process.stdin.write(f"{queries}\n")
         self._process.stdin.flush()
         self.last = self._answer()
-        self.seconds.append(self.last["seconds"])
+        self.seconds.append(self.last["seconds"] / self.last["queries"])
         return self.last
 
     def _answer(self) -> dict[str, Any]:
@@ -168,42 +184,50 @@ def compare(
     asked: dict[str, Any] = {
         "index": str(folder / "index"), "references": str(folder / "all.npy"), "queries": str(folder / "queries.npy"),
         "threshold": args.threshold, "memory_bytes": args.memory_mib << 20, "threads": cores(),
+        "dim": described["dim"], "few_step": max(1, args.queries // args.few),
     }  # fmt: skip
     settings = folder / "asked.json"
     settings.write_text(json.dumps(asked))
     with ExitStack() as stack:
         engines = [stack.enter_context(Contestant(name, settings, sys.executable)) for name in args.engines]
-        truth = engines[0].search()["pairs"]
+        truth = {some: engines[0].search(some)["pairs"] for some in ("few", "all")}
         engines[0].seconds.clear()
-        settings.write_text(json.dumps({**asked, "pairs": truth}))
-        python = args.peer_python or sys.executable
-        engines += [stack.enter_context(Contestant(name, settings, python)) for name in args.peers]
+        settings.write_text(json.dumps({**asked, "pairs_few": truth["few"]}))
+        pythons = {"autofaiss": args.autofaiss_python or args.peer_python}
+        for name in args.peers:
+            python = pythons.get(name, args.peer_python) or sys.executable
+            engines.append(stack.enter_context(Contestant(name, settings, python)))
         for number in range(args.rounds):
             for engine in engines:
-                engine.search()
-                print(f"round {number + 1} {engine.name}: {engine.last}", file=sys.stderr)
+                if number == 0 or engine.name not in SLOW:
+                    engine.search("few" if engine.name in SLOW else "all")
+                    print(f"round {number + 1} {engine.name}: {engine.last}", file=sys.stderr)
         code_bytes = index.codec.code_bytes
-        return {engine.name: summary(engine, engines, truth, args, described["dim"], code_bytes) for engine in engines}
+        return {engine.name: summary(engine, engines, truth, described["dim"], code_bytes) for engine in engines}
 
 
 def summary(
-    engine: Contestant, all_of: list[Contestant], truth: int, args: argparse.Namespace, dim: int, code_bytes: int
+    engine: Contestant, all_of: list[Contestant], truth: dict[str, int], dim: int, code_bytes: int
 ) -> dict[str, Any]:
     """Return what is said of one engine."""
     base = next((other for other in all_of if other.name == "flat"), all_of[0])
-    ratios = np.array(base.seconds) / np.array(engine.seconds)
+    ratios = np.array(base.seconds[: len(engine.seconds)]) / np.array(engine.seconds)
+    notes = dict(engine.built["notes"])
     graph = {"hnsw": 32 * 2 * 4 + 16, "hnswlib": 16 * 2 * 4 + 16}.get(engine.name, 0)
+    vector_bytes = code_bytes if engine.name == "compressed" else notes.pop("bytes_per_vector", 4 * dim + graph)
     return {
-        "queries_per_s": args.queries / float(np.median(engine.seconds)),
+        "queries": engine.last["queries"],
+        "rounds": len(engine.seconds),
+        "queries_per_s": 1 / float(np.median(engine.seconds)),
         "ratio": float(np.median(ratios)),
         "ratio_to": base.name,
         "pairs": engine.last["pairs"],
-        "recall": engine.last["pairs"] / max(truth, 1),
-        "bytes_per_vector": code_bytes if engine.name == "compressed" else 4 * dim + graph,
+        "recall": engine.last["pairs"] / max(truth["few" if engine.name in SLOW else "all"], 1),
+        "bytes_per_vector": vector_bytes,
         "own_memory_mib": engine.last["own_memory_mib"],
         "build_s": engine.built["build_s"],
-        "notes": engine.built["notes"],
-        "seconds": engine.seconds,
+        "notes": notes,
+        "seconds_per_query": engine.seconds,
     }
 
 
@@ -212,16 +236,22 @@ def to_markdown(report: dict[str, Any]) -> str:
     asked, machine, data = report["asked"], report["machine"], report["data"]
     results = report["results"]
     first = next(iter(results.values()))
+    slow = [name for name in SLOW if name in results]
+    recognisers = "" if data["recognisers"] == 1 else f", {data['recognisers']} recognisers side by side"
     lines = [
         "# Threshold join",
         "",
-        f"{asked['queries']} queries against {asked['rows']} references of {data['dim']} components "
+        f"{asked['queries']} queries against {asked['rows']} references of {data['dim']} components{recognisers} "
         f"({data['references_real']} real, the rest drawn like them), score >= {asked['threshold']}: {first['pairs']} pairs. "
         f"Our engines were allowed {asked['memory_mib']} MiB.",
         f"{machine['cpu']}, {machine['cores']} cores, load {report['load_start']} at the start and "
         f"{report['load_end']} at the end, numpy {machine['numpy']}, faiss {machine['faiss-cpu']}.",
         f"{asked['rounds']} rounds in turns, each engine in its own process; queries/s from the median round, ratio = median "
         "of the rounds' ratios.",
+        *(
+            f"{name}: one round of {results[name]['queries']} of the queries, with {results[name]['pairs']} pairs found."
+            for name in slow
+        ),
         f"A bare float32 product of this shape reached {report['product_gflops']:.0f} GFLOP/s, "
         f"which bounds the exact engines to {report['product_queries_per_s']:.0f} queries/s; bytes are multiplied "
         f"{report['bytes_gain']:.1f} times as fast, {data['code_bytes']} a vector, which bounds the compressed one to "
@@ -245,7 +275,12 @@ def parse_arguments() -> argparse.Namespace:
     """Return the command line's values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--embeddings", type=Path, help="unit vectors of real faces, .npy")
+    source.add_argument(
+        "--embeddings",
+        type=Path,
+        nargs="+",
+        help="unit vectors of real faces, .npy; of several recognisers: side by side",
+    )
     source.add_argument("--drawn", type=int, metavar="PEOPLE", help="draw people instead: no outside data")
     parser.add_argument("--labels", type=Path, help="their identities, .npy")
     parser.add_argument("--rows", type=int, default=500_000)
@@ -257,8 +292,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--engines", nargs="+", choices=OURS, default=list(OURS), help="of ours; the first one is the truth"
     )
-    parser.add_argument("--peers", nargs="*", default=["flat", "hnsw"], help="flat, hnsw, ivf, usearch, hnswlib")
+    parser.add_argument(
+        "--peers", nargs="*", default=["flat", "hnsw"], help="flat, hnsw, autofaiss, ivf, usearch, hnswlib"
+    )
+    parser.add_argument("--few", type=int, default=400, help=f"queries that slow peers ({', '.join(SLOW)}) search")
     parser.add_argument("--peer-python", help="interpreter of an environment that has the peers")
+    parser.add_argument("--autofaiss-python", help="interpreter of an environment that has autofaiss")
     parser.add_argument(
         "--work", type=Path, help="where vectors and the index are written; a temporary folder if not given"
     )
@@ -281,7 +320,9 @@ def main() -> None:
         results = compare(args, folder, references(), data)
     bound = gflops * 1e9 / (2 * args.rows * data["dim"])
     report = {
-        "asked": {key: getattr(args, key) for key in ("rows", "queries", "threshold", "rounds", "seed", "memory_mib")},
+        "asked": {
+            key: getattr(args, key) for key in ("rows", "queries", "few", "threshold", "rounds", "seed", "memory_mib")
+        },
         "data": data,
         "machine": describe_machine(),
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", ""),
