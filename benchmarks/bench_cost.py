@@ -120,15 +120,18 @@ def blocks(path: Path, size: int) -> Iterator[tuple[VectorBatch, pa.Table]]:
     for start in range(0, size, 4096):
         rows, dim = min(4096, size - start), shape.shape[1]
         some = np.fromfile(path, np.float32, rows * dim, offset=shape.offset + start * dim * 4).reshape(rows, dim)
-        ids = [f"{number:032x}:0" for number in range(start, start + len(some))]
-        nothing: dict[str, Any] = {
-            field.name: [None] * len(some) for field in artefacts.REFERENCE_ROWS if field.nullable
-        }
-        columns = {
-            **nothing, "face_id": ids, "item_id": [one[:32] for one in ids], "uri": [f"photos/{one}.jpg" for one in ids],
-            "other_uris": [[]] * len(some), "face": [0] * len(some),
-        }  # fmt: skip
-        yield VectorBatch(some), artefacts.table_of(artefacts.REFERENCE_ROWS, columns)
+        yield VectorBatch(some), reference_rows(start, len(some))
+
+
+def reference_rows(first: int, count: int) -> pa.Table:
+    """Return the names of `count` references from number `first` on: what an index keeps beside their vectors."""
+    ids = [f"{number:032x}:0" for number in range(first, first + count)]
+    nothing: dict[str, Any] = {field.name: [None] * count for field in artefacts.REFERENCE_ROWS if field.nullable}
+    columns = {
+        **nothing, "face_id": ids, "item_id": [one[:32] for one in ids], "uri": [f"photos/{one}.jpg" for one in ids],
+        "other_uris": [[]] * count, "face": [0] * count,
+    }  # fmt: skip
+    return artefacts.table_of(artefacts.REFERENCE_ROWS, columns)
 
 
 def build_once(folder: Path, size: int, codec: Any) -> dict[str, float]:
