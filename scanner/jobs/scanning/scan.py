@@ -128,7 +128,6 @@ def search_and_write(
         intake, scan.galleries, threshold=scan.threshold.value, memory_bytes=options.memory_bytes, workers=workers,
         comparisons=comparisons, progress=progress,
     )  # fmt: skip
-    progress.mark("results", unit="faces", items=intake.counts().faces)
     copies = None
     if scan.copies is not None:
         copies = embed_for_copies(
@@ -147,6 +146,7 @@ def search_and_write(
             out, intake, joined, scan.galleries, scan.nulls, scan.threshold, policy=scan.policy, matched=scan.matched,
             comparisons=comparisons, progress=progress,
         )  # fmt: skip
+    progress.mark("results", unit="faces", items=intake.counts().faces)
     results = write_results(
         out, intake, joined, scan.galleries, scan.threshold, statement=None if evidence is None else evidence.statement,
         flags=Flags(copies, hub_photos(out) if evidence else frozenset()), with_crops=options.with_crops,

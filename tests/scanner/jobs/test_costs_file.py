@@ -60,6 +60,21 @@ def test_a_scan_says_what_was_predicted_and_what_it_took(
     assert costs_sentence(document).startswith(f"took {time_words(document['actual_s'])}; faces and search: predicted ")
 
 
+def test_evidence_is_a_stage_of_its_own_and_results_come_after_it(
+    people_index: Path, generated_folder: Path, tmp_path: Path
+) -> None:
+    null = write_people(tmp_path / "outsiders", photos_of(range(100, 200), [0]))
+    build(tmp_path / "null", str(null), faces=FACES, sources=BY_FOLDER)
+    options = replace(OPTIONS, null=(str(tmp_path / "null"),))
+
+    found = scan(str(generated_folder), against=people_index, out=tmp_path / "run", options=options, faces=FACES)
+
+    assert found.costs is not None
+    assert [(name, items) for name, (items, _) in stages_of(found.costs).items()] == [
+        ("set-up", 0), ("faces", 10), ("search", 10), ("evidence", 20 + 100), ("results", 10),
+    ]  # fmt: skip
+
+
 def test_a_build_and_an_embedding_do_so_too(measured: None, people_folder: Path, tmp_path: Path) -> None:
     built = build(tmp_path / "idx", str(people_folder), faces=FACES, sources=BY_FOLDER)
     embedded = embed(str(people_folder), tmp_path / "faces.parquet", faces=FACES, sources=BY_FOLDER)
