@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from indexes.atomic import write_json
-from indexes.errors import IndexesError
+from indexes.errors import DiskFullError, IndexesError
 from scanner import artefacts
 from scanner.errors import ScannerError, UsageError
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
@@ -29,6 +29,8 @@ from scanner.nights.take import Fresh, Kept, Road, take
 from scanner.progress import Progress, Silent
 
 Clock = Callable[[], datetime]
+_STOPS = (StoppedForTonight, DiskFullError)
+"""What ends the night for now, to be gone on with; all else that a set suffers is written down, and the others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class _Night:
                 kept, seen_path=seen, work=self.state.tonight / kind / section.name, specs=specs, sources=sources_of(section),
                 road=self.road, night=self.number, gone_max=self.gone_max, progress=self.meter,
             )  # fmt: skip
-        except StoppedForTonight:
+        except _STOPS:
             raise
         except (ScannerError, IndexesError) as error:
             self._failed(f"{kind}/{section.name}", str(error))
@@ -166,7 +168,7 @@ class _Night:
             if collection.is_empty:
                 raise UsageError("It has no face yet: its sources could not be read, or no face was found in them.")
             found = self._search(section, collection, out)
-        except StoppedForTonight:
+        except _STOPS:
             raise
         except (ScannerError, IndexesError) as error:
             self._failed(f"queries/{section.name}", str(error))

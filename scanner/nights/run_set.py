@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,11 @@ class SetRun:
             "alive": hashlib.sha256(self.collection.alive.tobytes()).hexdigest(),
             "seen": self.collection.seen_sha256(),
             "indexes": [[gallery.name, gallery.index.manifest_sha256] for gallery in galleries],
-            "options": repr(self.options),
+            "options": {
+                **asdict(self.options),
+                "null": [Path(path).name for path in self.options.null],
+                "calibrate_on": self.options.calibrate_on and Path(self.options.calibrate_on).name,
+            },
             "specs": self.specs,
             "code": code_sha256(),
         }
