@@ -29,6 +29,22 @@ def findings_of(run: Path, base: Path | None) -> dict[str, Any]:
     }
 
 
+def still_the_same(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `findings_of` says of a run that is last night's, without reading it: nothing is new, all is still there.
+
+    What was acknowledged since then is not counted anew.
+    """
+    diff = before["diff"]
+    matches = dict.fromkeys(diff["matches"], 0) | dict.fromkeys(("before", "now", "still"), diff["matches"]["now"])
+    findings = dict.fromkeys(diff["findings"], 0) | dict.fromkeys(("before", "now", "still"), diff["findings"]["now"])
+    named = diff["findings"]["named_now"]
+    findings |= {"named_before": named, "named_now": named, "acknowledged": diff["findings"]["acknowledged"]}
+    nothing: dict[str, Any] = {name: [] for name in ("inputs", "new", "changed", "still", "gone")}
+    verdicts = {"verdict_before": diff["verdict_now"], "verdict_now": diff["verdict_now"]}
+    same = {**diff, "base": diff["run"], "matches": matches, "findings": findings, **verdicts, **nothing}
+    return {"results": before["results"], "rejected": before["rejected"], "verdict": before["verdict"], "diff": same}
+
+
 def exit_code_of(account: Mapping[str, Any]) -> int:
     """Return the exit code of a night: 1 the gate says no, 4 part of it could not be done, else 0."""
     counts = [run["diff"]["findings"] for run in account["runs"].values()]

@@ -17,7 +17,7 @@ from indexes.errors import DiskFullError, IndexesError
 from scanner import artefacts
 from scanner.errors import ScannerError, UsageError
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
-from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of
+from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of, still_the_same
 from scanner.nights.collection import Collection, document_of
 from scanner.nights.config import GallerySection, JobConfig, QueriesSection, place_of, sources_of
 from scanner.nights.deadline import StoppedForTonight
@@ -199,6 +199,8 @@ class _Night:
             artefacts.make_private_folder(folder.parent)
             made.rename(folder)
         before = {} if self.last is None else self.last["runs"].get(name, {})
+        if found["unchanged"] and self.config.gate.fail_on != "any":  # which asks what is acknowledged by now
+            return {**found, **still_the_same(before)}
         base = self.state.nights / before["run"] if before else None
         return {**found, **findings_of(folder, base if base is not None and base.exists() else None)}
 

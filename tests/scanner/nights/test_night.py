@@ -14,6 +14,7 @@ from scanner.jobs.indexing.build import build
 from scanner.jobs.scanning.options import ScanOptions
 from scanner.jobs.scanning.scan import scan
 from scanner.nights.night import NightResult
+from scanner.report.diff import diff_runs
 
 TABLES = ("matches", "queries", "rejects")
 EVIDENCE = ("photos", "samples", "identities")
@@ -71,6 +72,9 @@ def test_a_night_compares_only_what_never_met(tmp_path: Path) -> None:
     assert second.account["runs"]["gen"]["of"] == 7 * 60
     assert third.account["runs"]["gen"] | {"unchanged": True, "compared": 0} == third.account["runs"]["gen"]
     assert third.account["runs"]["gen"]["run"] == "000002/gen"
+    run = run_of(third)
+    slow = diff_runs(run, run).as_json()  # what is written without reading the run is what reading it says
+    assert {**third.account["runs"]["gen"]["diff"], "still": slow["still"]} == slow
 
 
 def keyed(run: Path) -> dict[tuple[str, str], tuple[float, int]]:
