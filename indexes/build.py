@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from indexes.atomic import sync_folder, write_bytes
+from indexes.atomic import sync_folder
 from indexes.codec import TRAIN_ROWS, TRAIN_ROWS_MIN, Codec, fit_codec
-from indexes.codec_file import encode_codec, read_codec
+from indexes.codec_file import encode_codec, read_codec, write_codec
 from indexes.errors import IndexesError
 from indexes.index import Index, open_index
 from indexes.lock import LOCK_NAME, write_lock
@@ -160,8 +160,7 @@ def add_codes(folder: Path, manifest: Manifest) -> Manifest:
         codec = read_codec(folder, dim=manifest.dim)
     else:
         codec = _fit(folder, manifest)
-        for name, content in encode_codec(codec).items():
-            write_bytes(folder / name, content)
+        write_codec(folder, codec)
     segments = folder / SEGMENTS_FOLDER
     records = [
         record if CODES_NAME in record.files else write_codes(segments / record.name, record, codec)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from indexes.atomic import encode_json
+from indexes.atomic import atomic_path, encode_json
 from indexes.codec import Codec
 from indexes.errors import FormatError
+from indexes.sealed import create, open_file
 from indexes.vectors import MATRIX_NDIM
 
 TENSORS_NAME = "codec.safetensors"
@@ -24,14 +25,21 @@ def encode_codec(codec: Codec) -> dict[str, bytes]:
     }
 
 
+def write_codec(folder: Path, codec: Codec) -> None:
+    """Write the codec's two files, each completely or not at all."""
+    for name, content in encode_codec(codec).items():
+        with atomic_path(folder / name) as temporary, create(temporary) as file:
+            file.write(content)
+
+
 def read_codec(folder: Path, *, dim: int) -> Codec:
     """Read a codec; raise FormatError where a file is missing, broken or of another dimension."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     try:
-        axes = load_file(folder / TENSORS_NAME)["axes"]
-        described = json.loads((folder / JSON_NAME).read_bytes())
+        axes = load(_content(folder / TENSORS_NAME))["axes"]
+        described = json.loads(_content(folder / JSON_NAME))
         kept, seed = int(described["kept"]), int(described["seed"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise FormatError(
@@ -44,3 +52,8 @@ def read_codec(folder: Path, *, dim: int) -> Codec:
             "Restore it from a copy."
         )
     return Codec(axes, kept, seed)
+
+
+def _content(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()

@@ -34,6 +34,7 @@ from indexes.manifest import (
     write_manifest,
 )
 from indexes.references import Part
+from indexes.sealed import parquet_source
 from indexes.segment import ID_COLUMN, ROW_GROUP_ROWS, ROWS_NAME, SegmentWriter, describe_file
 from indexes.vectors import VectorBatch
 
@@ -176,7 +177,7 @@ def _rewrite(path: Path, manifest: Manifest, record: SegmentRecord, part: Part, 
     schema = decode_schema(manifest.schema_base64)
     alive = part.alive if part.alive is not None else np.ones(record.rows, np.bool_)
     with (
-        pq.ParquetFile(segments / record.name / ROWS_NAME) as source,
+        pq.ParquetFile(parquet_source(segments / record.name / ROWS_NAME)) as source,
         SegmentWriter(segments / name, dim=manifest.dim, dtype=manifest.dtype, schema=schema) as writer,
     ):
         for start in range(0, record.rows, ROW_GROUP_ROWS):
@@ -196,7 +197,9 @@ def _ids_where(index: Index, where: Mapping[str, Sequence[Any]]) -> npt.NDArray[
     # Segment by segment, and within one only the row groups that may hold a value: not the whole column in memory.
     found = [
         pq.read_table(
-            index.path / SEGMENTS_FOLDER / segment.name / ROWS_NAME, columns=[ID_COLUMN], filters=reduce(and_, fits)
+            parquet_source(index.path / SEGMENTS_FOLDER / segment.name / ROWS_NAME),
+            columns=[ID_COLUMN],
+            filters=reduce(and_, fits),
         )
         for segment in index.manifest.segments
     ]

@@ -7,6 +7,7 @@
     ├── LockedError      another process is writing this index
     ├── TooManyHits      a search would return more than its limit
     ├── MemoryTooSmall   the memory allowance holds no engine
+    ├── SealError        a key that is missing, wrong, or open to others
     ├── UnknownIdError   an id that the index never gave out, or that was erased
     └── DiskFullError    no room to write; what was there before is intact (also an OSError)
 
@@ -41,6 +42,10 @@ class TooManyHits(IndexesError):
 
 class MemoryTooSmall(IndexesError):
     """The memory allowance holds no engine for these references."""
+
+
+class SealError(IndexesError):
+    """An encrypted file without its key, or keys that cannot be used."""
 
 
 class UnknownIdError(IndexesError):

@@ -26,6 +26,7 @@ from indexes.engine import Engine
 from indexes.errors import FormatError, MismatchError, UnknownIdError
 from indexes.manifest import MANIFEST_NAME, SEGMENTS_FOLDER, Manifest, read_manifest
 from indexes.references import Part, References
+from indexes.sealed import parquet_source
 from indexes.segment import ID_COLUMN, ROW_GROUP_ROWS, ROWS_NAME, open_segment
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ class Index:
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one metadata column of all rows that are not erased, in order of id."""
         files = [self._segment_path(segment.name) / ROWS_NAME for segment in self.manifest.segments]
-        tables = [self.schema_of([name]).empty_table(), *(pq.read_table(file, columns=[name]) for file in files)]
+        tables = [
+            self.schema_of([name]).empty_table(),
+            *(pq.read_table(parquet_source(file), columns=[name]) for file in files),
+        ]
         values = pa.concat_tables(tables).column(0)
         alive = self.references().alive
         return values if alive is None else values.filter(pa.array(alive))
@@ -183,7 +187,7 @@ class Index:
         for segment in self.manifest.segments:
             folder = self._segment_path(segment.name)
             arrays = open_segment(folder, segment, dim=self.dim, dtype=self.manifest.dtype)
-            ids = pq.read_table(folder / ROWS_NAME, columns=[ID_COLUMN]).column(0).to_numpy()
+            ids = pq.read_table(parquet_source(folder / ROWS_NAME), columns=[ID_COLUMN]).column(0).to_numpy()
             if ids.shape[0] != segment.rows or np.any(np.diff(ids) <= 0):
                 raise FormatError(
                     f"'{folder / ROWS_NAME}' has {ids.shape[0]} ids, expected {segment.rows} ascending "
@@ -224,7 +228,7 @@ class Index:
     def _read_rows(self, number: int, rows: npt.NDArray[np.int64], columns: Sequence[str] | None) -> pa.Table:
         folder = self._segment_path(self.manifest.segments[number].name)
         groups, group_of = np.unique(rows // ROW_GROUP_ROWS, return_inverse=True)
-        with pq.ParquetFile(folder / ROWS_NAME) as file:
+        with pq.ParquetFile(parquet_source(folder / ROWS_NAME)) as file:
             table = file.read_row_groups(groups.tolist(), columns=columns)
         return table.take(group_of * ROW_GROUP_ROWS + rows % ROW_GROUP_ROWS)
 

@@ -56,7 +56,7 @@ class Part:
     """One stretch of references.
 
     Args:
-        vectors: float32 or float16 (n, d), C-contiguous, unit rows; a memory map is welcome.
+        vectors: float32 or float16 (n, d), C-contiguous, unit rows; a memory map or `SealedRows` is welcome.
         ids: int64 (n,), unique.
         alive: bool (n,), False for removed rows; None where nothing was removed.
         codes: the compressed form of the rows, dead ones included; or None.
@@ -163,7 +163,7 @@ class References:
             for number, first in enumerate(range(0, part.vectors.shape[0], BLOCK_ROWS)):
                 block = slice(first, first + BLOCK_ROWS)
                 dead = np.empty(0, np.int64) if part.alive is None else np.flatnonzero(~part.alive[block])
-                codes, bounds = part.codes.codes[block], part.codes.bounds[number]
+                codes, bounds = np.asarray(part.codes.codes[block]), part.codes.bounds[number]
                 yield CodeTile(int(start) + first, codes, bounds, part.vectors[block], dead)
 
     def gather(self, rows: npt.NDArray[np.int64]) -> Float32Array:

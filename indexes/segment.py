@@ -6,10 +6,11 @@
     bounds.safetensors    float32 (blocks, 3), what the bytes may be off by; see `codec.Codes`
 
 A writer streams blocks into a folder that no manifest names yet; it becomes part of the index when
-the manifest is committed.
+the manifest is committed. Where the environment has a key, all files are sealed; see `sealed`.
 """
 
 import hashlib
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from indexes.atomic import disk_full_explained, sync_file, sync_folder
 from indexes.codec import BLOCK_ROWS, BOUNDS, Codec, Codes
 from indexes.errors import FormatError, MismatchError
 from indexes.manifest import FileRecord, SegmentRecord
+from indexes.sealed import create, open_file
 from indexes.tensor_file import TensorWriter, open_tensor
 from indexes.vectors import VectorBatch
 
@@ -53,7 +55,8 @@ class SegmentWriter:
         folder.mkdir()
         self._schema = schema.insert(0, pa.field(ID_COLUMN, pa.int64(), nullable=False))
         self._vectors = TensorWriter(folder / VECTORS_NAME, "vectors", np.dtype(dtype), dim)
-        self._table = pq.ParquetWriter(folder / ROWS_NAME, self._schema, compression="zstd")
+        self._file = create(folder / ROWS_NAME)
+        self._table = pq.ParquetWriter(self._file, self._schema, compression="zstd")
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._id_first = -1
@@ -118,11 +121,13 @@ class SegmentWriter:
         if kind is not None:
             self._vectors.__exit__(kind, error, trace)
             self._table.close()
+            self._file.close()
             return
         if self._pending_rows:
             self._write_groups(whole_only=False)
         with disk_full_explained(self._folder):
             self._table.close()
+            self._file.close()
             sync_file(self._folder / ROWS_NAME)
         self._vectors.__exit__(None, None, None)
         sync_folder(self._folder)
@@ -167,7 +172,7 @@ def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -
     arrays: dict[str, Any] = {}
     for name, file in record.files.items():
         path = folder / name
-        size = path.stat().st_size if path.is_file() else -1
+        size = content_bytes(path) if path.is_file() else -1
         if size != file.bytes:
             held = "is missing" if size < 0 else f"has {size} bytes"
             raise FormatError(
@@ -182,6 +187,8 @@ def open_segment(folder: Path, record: SegmentRecord, *, dim: int, dtype: str) -
     ):
         if name in record.files:
             arrays[key] = open_tensor(folder / name, key)
+            if key == "bounds":
+                arrays[key] = np.asarray(arrays[key])  # three numbers of 4096 rows
             if arrays[key].shape[0] != rows:
                 raise FormatError(f"'{folder / name}' has {arrays[key].shape[0]} rows, not {rows}.")
     if "bytes" in arrays or "bounds" in arrays:
@@ -207,10 +214,16 @@ def _checked_codes(folder: Path, codes: Any, bounds: Any) -> Codes:
 
 
 def describe_file(path: Path) -> FileRecord:
-    """Return size and SHA-256 of a file as it lies on disk."""
-    with path.open("rb") as file:
+    """Return size and SHA-256 of a file's content, which is the same whether or not it is sealed."""
+    with open_file(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(bytes=path.stat().st_size, sha256=digest)
+        return FileRecord(bytes=file.seek(0, os.SEEK_END), sha256=digest)
+
+
+def content_bytes(path: Path) -> int:
+    """Return the size of a file's content."""
+    with open_file(path) as file:
+        return file.seek(0, os.SEEK_END)
 
 
 def _names(schema: pa.Schema) -> str:

@@ -1,4 +1,4 @@
-"""One array in one safetensors file, written as a stream and read as a memory map.
+"""One array in one safetensors file, written as a stream and read as a memory map; where a key is set, sealed.
 
 The header has a fixed size, so rows need not be counted before they are written, and the array
 begins on a page boundary. Any safetensors reader opens the file.
@@ -9,16 +9,20 @@ begins on a page boundary. Any safetensors reader opens the file.
 """
 
 import json
+import os
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from indexes.atomic import disk_full_explained, sync_file
 from indexes.errors import FormatError
+from indexes.sealed import SealedReader, create, open_file
+from indexes.sealed_rows import SealedRows
 
 DATA_START: Final = 4096
 _DTYPE_NAMES: Final = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
@@ -45,7 +49,7 @@ class TensorWriter:
         self._name = name
         self._dtype = dtype
         self._columns = columns
-        self._file = path.open("wb")
+        self._file = create(path)
         self._file.write(b"\0" * DATA_START)
         self.rows = 0
 
@@ -88,27 +92,43 @@ class TensorWriter:
         return struct.pack("<Q", DATA_START - 8) + text.ljust(DATA_START - 8)
 
 
-def open_tensor(path: Path, name: str) -> npt.NDArray[Any]:
+def open_tensor(path: Path, name: str) -> Any:
     """Map a file's one tensor, read-only.
 
     Returns:
-        float32, float16 or int8 (rows, columns), C-contiguous.
+        float32, float16 or int8 (rows, columns), C-contiguous: a memory map, or `SealedRows` of a sealed file.
 
     Raises:
         FormatError: missing, cut short, or a header that does not describe the file.
+        SealError: sealed with a key that is not at hand.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            lead = file.read(_LENGTH_BYTES)
-            length = struct.unpack("<Q", lead)[0] if len(lead) == _LENGTH_BYTES else _HEADER_BYTES_MAX + 1
-            text = file.read(length) if length <= min(_HEADER_BYTES_MAX, size) else b""
+        file = open_file(path)
+    except FileNotFoundError:
+        raise FormatError(f"'{path}' is missing. {_RESTORE}") from None
+    with ExitStack() as stack:
+        stack.enter_context(file)
+        offset, dtype, shape = _read_header(file, path, name)
+        if not shape[0]:
+            return np.empty(shape, dtype)
+        if isinstance(file, SealedReader):
+            stack.pop_all()  # the rows need it as long as they live
+            return SealedRows(file, offset, dtype, shape)
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+
+def _read_header(file: IO[bytes] | SealedReader, path: Path, name: str) -> tuple[int, np.dtype[Any], tuple[int, int]]:
+    """Return where the array begins, its dtype and its shape."""
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        lead = file.read(_LENGTH_BYTES)
+        length = struct.unpack("<Q", lead)[0] if len(lead) == _LENGTH_BYTES else _HEADER_BYTES_MAX + 1
+        text = file.read(length) if length <= min(_HEADER_BYTES_MAX, size) else b""
         entry = json.loads(text)[name]
         dtype = np.dtype(_DTYPE_NAMES[entry["dtype"]])
         rows, columns = (int(value) for value in entry["shape"])
         begin, end = (int(value) for value in entry["data_offsets"])
-    except FileNotFoundError:
-        raise FormatError(f"'{path}' is missing. {_RESTORE}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"'{path}' has no sound safetensors header for '{name}'. {_RESTORE}") from error
     expected = rows * columns * dtype.itemsize
@@ -117,9 +137,7 @@ def open_tensor(path: Path, name: str) -> npt.NDArray[Any]:
         raise FormatError(
             f"'{path}' should hold {rows} x {columns} {dtype}, {expected} bytes, and holds {held}. {_RESTORE}"
         )
-    if rows == 0:
-        return np.empty((0, columns), dtype)
-    return np.memmap(path, dtype=dtype, mode="r", offset=8 + length, shape=(rows, columns))
+    return 8 + length, dtype, (rows, columns)
 
 
 _RESTORE = "The index is damaged: restore it from a copy or build it again."

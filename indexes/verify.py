@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexes.errors import IndexesError
+from indexes.errors import FormatError, IndexesError
 from indexes.index import ERASURES_FOLDER, TOMBSTONES_FOLDER, Index
 from indexes.manifest import SEGMENTS_FOLDER, FileRecord
 from indexes.segment import describe_file
@@ -15,7 +15,7 @@ from indexes.vectors import check_unit_rows
 def verify_index(index: Index) -> list[str]:
     """Return what is wrong with an index, in sentences; an empty list for a sound one.
 
-    Checks SHA-256 and size of every file, that ids ascend and were given out, that every tombstone
+    Checks SHA-256 and size of every file's content, that ids ascend and were given out, that every tombstone
     names a stored row once, and that every vector is a unit vector.
     """
     findings = [problem for path, record in _files(index) if (problem := _check_file(path, record))]
@@ -66,7 +66,10 @@ def _files(index: Index) -> Iterator[tuple[Path, FileRecord]]:
 def _check_file(path: Path, record: FileRecord) -> str | None:
     if not path.is_file():
         return f"'{path}' is missing."
-    found = describe_file(path)
+    try:
+        found = describe_file(path)
+    except FormatError as error:
+        return str(error)
     if found.bytes != record.bytes:
         return f"'{path}' has {found.bytes} bytes, its manifest says {record.bytes}."
     if found.sha256 != record.sha256:

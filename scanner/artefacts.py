@@ -2,7 +2,8 @@
 
 Every Parquet file of ours names its schema, its version and (where it holds or stems from vectors) the
 embedder's fingerprint in its metadata.  Readers refuse what is foreign or newer, with a sentence.
-Vectors and crops are biometric data: folders of ours are made for their owner alone (mode 0700).
+Vectors and crops are biometric data: folders of ours are made for their owner alone (mode 0700), and where the
+environment has a key, tables that hold such columns are sealed (see `indexes.sealed`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexes.atomic import atomic_path
+from indexes.keys import current_keys
+from indexes.sealed import create, parquet_source
 from scanner.errors import ArtefactError
 from scanner.schemas import (
     CROP_FIELD,
@@ -51,6 +54,7 @@ __all__ = [
     "MATCHES",
     "PHOTOS",
     "PRIVATE",
+    "PRIVATE_COLUMNS",
     "QUALITY",
     "QUERIES",
     "REFERENCE_ROWS",
@@ -78,6 +82,8 @@ FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
 ROW_GROUP_ROWS: Final = 8192
 PRIVATE: Final = 0o700
 """Mode of folders that hold vectors or crops."""
+PRIVATE_COLUMNS: Final = frozenset({"embedding", "crop_png", "latent"})
+"""Columns of which one is enough for a table to be sealed."""
 
 
 def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> pa.Schema:
@@ -109,7 +115,9 @@ class TableWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             temporary.touch(mode=0o600)
-            writer = pq.ParquetWriter(temporary, self.schema, compression="zstd", write_page_checksum=True)
+            private = PRIVATE_COLUMNS.intersection(self.schema.names) and current_keys()
+            sink = stack.enter_context(create(temporary)) if private else temporary
+            writer = pq.ParquetWriter(sink, self.schema, compression="zstd", write_page_checksum=True)
             self._writer = stack.enter_context(writer)
             self._stack = stack.pop_all()
         return self
@@ -149,6 +157,8 @@ def read_table(path: Path, name: str, *, columns: list[str] | None = None) -> pa
 
     Raises:
         ArtefactError: not there, no Parquet, of another kind, or of a newer version.
+        SealError: sealed with a key that is not at hand.
+        FormatError: sealed, and damaged.
     """
     with open_artefact(path, name) as file:
         try:
@@ -170,7 +180,7 @@ def iter_tables(path: Path, name: str, *, rows_max: int, columns: list[str] | No
 def open_artefact(path: Path, name: str) -> pq.ParquetFile:
     """Open one of our Parquet files after checking its stamp; see `read_table` for errors."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is not there. It is written last: the run has probably not finished.") from error
     except (OSError, pa.ArrowException) as error:

@@ -52,7 +52,7 @@ def see_originals(opened: Opened, photos: Photos, work: Path) -> Originals:
         found = {judge.name: torch.from_numpy(embed(judge, photos.crops_rgb_u8)) for judge in opened.judges}
         pixels = resized(photos.crops_rgb_u8, opened.size_px)
         found["the network's own answers"] = _answers(opened, pixels)
-        write_tensors(path, found)
+        write_tensors(path, found, private=True)
     stored = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
     vectors = {judge.name: stored[judge.name] for judge in opened.judges}
     for name, seen in vectors.items():

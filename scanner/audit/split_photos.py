@@ -62,7 +62,9 @@ def read_photos(opened: Opened, work: Path, *, seed: int, progress: Progress) ->
     if not marker.exists():
         photos = _find(opened, seed, progress)
         write_tensors(
-            pixels, {"crops": torch.from_numpy(photos.crops_rgb_u8), "person": torch.from_numpy(photos.person)}
+            pixels,
+            {"crops": torch.from_numpy(photos.crops_rgb_u8), "person": torch.from_numpy(photos.person)},
+            private=True,
         )
         write_json(marker, {"labels": list(photos.labels), "counts": photos.counts})
     told, tensors = artefacts.read_json(marker), read_tensors(pixels)

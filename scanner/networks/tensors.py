@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from indexes.atomic import atomic_path
+from indexes.sealed import create, open_file
 from scanner.errors import ArtefactError
 
 TENSOR_BYTES_MAX = 16 * 1024**3
@@ -55,7 +56,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         size = path.stat().st_size
         if size > TENSOR_BYTES_MAX:
             raise ArtefactError(f"{path} has {size} bytes; files over {TENSOR_BYTES_MAX} bytes are not opened.")
-        data = bytearray(path.read_bytes())
+        with open_file(path) as file:
+            data = bytearray(file.read())
     except OSError as error:
         raise ArtefactError(f"{path} cannot be read: {error.strerror}.") from error
     try:
@@ -94,8 +96,12 @@ def _tensor(name: str, entry: Any, body: memoryview) -> Tensor:
     return torch.frombuffer(body[start:end], dtype=torch.uint8).clone().view(dtype).view(shape)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, private: bool = False
+) -> None:
     """Write tensors and texts under `path`, completely or not at all; names are sorted.
+
+    Where the environment has a key, `private` ones, which show people, are sealed.
 
     Raises:
         OSError: the disk is full or the folder is not there; `path` is as it was.
@@ -116,5 +122,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         offset += len(blob)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, create(temporary) if private else temporary.open("wb") as file:
         file.writelines([struct.pack("<Q", len(text)), text, *blobs])

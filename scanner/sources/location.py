@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import urlsplit
 
+from indexes.errors import IndexesError
+from indexes.sealed import unsealed
 from scanner.errors import SourceError
 from scanner.sources.generated import GENERATED
 from scanner.sources.missing import missing_message
@@ -38,12 +40,17 @@ class Location:
     file_system: Any = field(repr=False, compare=False)
 
     def open(self) -> IO[bytes]:
-        """Open the file for reading; whatever goes wrong, then or later, is a `SourceError`."""
+        """Open the file for reading, a sealed table as what is in it; whatever goes wrong, then or later, is a `SourceError`."""
         try:
             file = open(self.path, "rb") if self.is_local else self.file_system.open(self.path, "rb")  # noqa: PTH123, SIM115 - the guard closes it
         except Exception as error:  # noqa: BLE001 - every network library has errors of its own
             raise stopped(self.uri, error) from None
-        return cast("IO[bytes]", GuardedFile(file, self.uri))
+        guarded = cast("IO[bytes]", GuardedFile(file, self.uri))
+        try:
+            return unsealed(guarded, self.uri) if self.path.endswith(".parquet") else guarded
+        except IndexesError as error:
+            guarded.close()
+            raise SourceError(str(error)) from None
 
     def info(self) -> dict[str, Any]:
         """Return fsspec's `type` ("file", "directory", ...), `size` and whatever else there is."""
@@ -75,6 +82,9 @@ class Location:
                 return str(info[name]).strip('"')
         size = info.get("size")
         with self.open() as file:
+            if size is not None and file.seekable():
+                size = file.seek(0, os.SEEK_END)  # of what is in it, where it is sealed
+                file.seek(0)
             digest = hashlib.sha256(f"{size}\n".encode())
             if size is None or not file.seekable():
                 digest.update(file.read(WINDOW_BYTES))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexes.atomic import write_json
+from indexes.sealed import open_file
 from scanner import artefacts
 from scanner.decision import Threshold
 from scanner.jobs.embedding.intake import Intake
@@ -185,6 +186,6 @@ def finish(out: Path, evidence: Evidence, policy: Mapping[str, Any], fingerprint
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's content, sealed or not."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
