@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from indexes.atomic import atomic_path
 from indexes.errors import SealError
 
 FILE_VARIABLE = "SCANNER_KEY_FILE"
@@ -85,9 +86,11 @@ def new_key() -> Key:
     return Key(os.urandom(KEY_BYTES))
 
 
-def encode_keys(keys: Sequence[Key]) -> bytes:
-    """Return the content of a key file."""
-    return b"".join(base64.b64encode(key.secret) + b"\n" for key in keys)
+def write_key_file(path: Path, keys: Sequence[Key]) -> None:
+    """Write a key file that only its owner can read, completely or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(b"".join(base64.b64encode(key.secret) + b"\n" for key in keys))
 
 
 def _parse(text: str, where: str) -> tuple[Key, ...]:

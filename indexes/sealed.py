@@ -216,7 +216,7 @@ class SealedReader(io.RawIOBase):
 
     def _damaged(self, what: str) -> FormatError:
         return FormatError(
-            f"the encrypted file '{self._name}' is damaged or was changed: {what}. "
+            f"the encrypted file '{self._name}' is damaged or was changed ({what}). "
             "Restore it from a copy or make it again."
         )
 

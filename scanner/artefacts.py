@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexes.atomic import atomic_path
+from indexes.errors import FormatError
 from indexes.keys import current_keys
 from indexes.sealed import create, parquet_source
 from scanner.errors import ArtefactError
@@ -63,6 +64,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "TableWriter",
     "embeddings_schema",
+    "is_ours",
     "iter_tables",
     "make_private_folder",
     "open_artefact",
@@ -96,6 +98,11 @@ def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> 
     if fingerprint is not None:
         stamp[FINGERPRINT_KEY] = fingerprint.encode()
     return schema.with_metadata(stamp)
+
+
+def is_ours(schema: pa.Schema) -> bool:
+    """Tell whether a Parquet file's schema bears our stamp."""
+    return _NAME_KEY in (schema.metadata or {})
 
 
 class TableWriter:
@@ -158,33 +165,26 @@ def read_table(path: Path, name: str, *, columns: list[str] | None = None) -> pa
     Raises:
         ArtefactError: not there, no Parquet, of another kind, or of a newer version.
         SealError: sealed with a key that is not at hand.
-        FormatError: sealed, and damaged.
     """
-    with open_artefact(path, name) as file:
-        try:
-            return file.read(columns=columns)
-        except (OSError, pa.ArrowException) as error:
-            raise ArtefactError(f"{path} is damaged: {error}. Make it again.") from error
+    with open_artefact(path, name) as file, _explained(f"{path} is damaged"):
+        return file.read(columns=columns)
 
 
 def iter_tables(path: Path, name: str, *, rows_max: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Read an artefact in blocks of at most `rows_max` rows; same checks as `read_table`."""
-    with open_artefact(path, name) as file:
-        try:
-            for batch in file.iter_batches(batch_size=rows_max, columns=columns):
-                yield pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowException) as error:
-            raise ArtefactError(f"{path} is damaged: {error}. Make it again.") from error
+    with open_artefact(path, name) as file, _explained(f"{path} is damaged"):
+        for batch in file.iter_batches(batch_size=rows_max, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def open_artefact(path: Path, name: str) -> pq.ParquetFile:
     """Open one of our Parquet files after checking its stamp; see `read_table` for errors."""
-    try:
-        file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} is not there. It is written last: the run has probably not finished.") from error
-    except (OSError, pa.ArrowException) as error:
-        raise ArtefactError(f"{path} is no readable Parquet file: {error}. Make it again.") from error
+    with _explained(f"{path} is no readable Parquet file"):
+        try:
+            file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
+        except FileNotFoundError as error:
+            message = f"{path} is not there. It is written last: the run has probably not finished."
+            raise ArtefactError(message) from error
     stamp = file.schema_arrow.metadata or {}
     found = stamp.get(_NAME_KEY, b"").decode(errors="replace")
     version = stamp.get(_VERSION_KEY, b"0").decode(errors="replace")
@@ -202,6 +202,16 @@ def open_artefact(path: Path, name: str) -> pq.ParquetFile:
         file.close()
         raise ArtefactError(f"{path} is damaged: its columns are not those it says it has. Make it again.")
     return file
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FormatError as error:
+        raise ArtefactError(str(error)) from error
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"{what}: {error}. Make it again.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexes.keys import current_keys
 from scanner.audit.config import AuditConfig, place_of
 from scanner.audit.split_config import SplitSection
 from scanner.embedders import open_embedder
@@ -107,6 +108,11 @@ def open_split(config: AuditConfig, folder: Path) -> Opened:
 
     section = config.split
     assert section is not None, "only called for files with [split]"
+    if section.pictures and current_keys():
+        raise UsageError(
+            "[split] pictures = true puts faces into audit.json and its page, which are not encrypted, and a key is set. "
+            "Leave it out, or unset the key."
+        )
     device, reason = torch_device(config.embedder.device)
     path = Path(place_of(section.network, folder))
     network = open_network(path)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from indexes.atomic import write_text
+from indexes.sealed import is_sealed
 from scanner import artefacts
 from scanner.errors import ArtefactError
 from scanner.report.read import thumbnail
@@ -183,9 +184,9 @@ def _first_of_labels(table: pa.Table) -> pa.Table:
 
 
 def _crops(folder: Path) -> dict[int, str]:
-    """Return thumbnails by reference id, as data URLs; none unless crops were asked for."""
+    """Return thumbnails by reference id, as data URLs; none unless crops were asked for, and none of sealed ones."""
     path = folder / "crops.parquet"
-    if not path.exists():
+    if not path.exists() or is_sealed(path):
         return {}
     rows = artefacts.read_table(path, "crops").to_pylist()
     return {row["reference_id"]: thumbnail(row["crop_png"]) for row in rows}

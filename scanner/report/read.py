@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from indexes.sealed import is_sealed
 from scanner import artefacts
 from scanner.errors import ArtefactError
 from scanner.images import decode_rgb
@@ -151,9 +152,9 @@ def _crops(folder: Path, groups: Sequence[Rows]) -> dict[CropKey, str]:
 
 
 def read_thumbnails(folder: Path, shown: set[CropKey]) -> dict[CropKey, str]:
-    """Return thumbnails, as data URLs, of those of the crops that the run kept."""
+    """Return thumbnails, as data URLs, of those of the crops that the run kept; none of sealed ones: pages are not sealed."""
     path = folder / "crops.parquet"
-    if not path.exists():
+    if not path.exists() or is_sealed(path):
         return {}
     found: dict[CropKey, str] = {}
     for table in artefacts.iter_tables(path, "crops", rows_max=1024):

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexes.sealed import open_file
+
 DIM = 48
 
 
@@ -21,9 +23,13 @@ def draw_faces(identities: int, photos: int, *, seed: int, dim: int = DIM) -> np
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
-    """Contents of every file but the lock, by relative name."""
+    """Contents of every file but the lock, by relative name; of sealed ones, what is inside."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "lock")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    contents = {}
+    for path in files:
+        with open_file(path) as file:
+            contents[str(path.relative_to(folder))] = file.read()
+    return contents
 
 
 @pytest.fixture(scope="session")
