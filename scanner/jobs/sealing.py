@@ -105,11 +105,14 @@ def reseal(path: Path, keys: Sequence[Key]) -> None:
     if stale:
         page.unlink()  # it shows the crops; killed here, `scanner report html` makes it again
     index = _index_of(path)
-    with write_lock(index) if index else nullcontext(), open_file(path, tuple(keys)) as source:
-        with atomic_path(path) as temporary:
-            with SealedWriter(temporary, keys[0]) as sink:
-                shutil.copyfileobj(source, sink, _BUFFER_BYTES)
-            shutil.copystat(path, temporary)
+    with (
+        write_lock(index) if index else nullcontext(),
+        open_file(path, tuple(keys)) as source,
+        atomic_path(path) as temporary,
+    ):
+        with SealedWriter(temporary, keys[0]) as sink:
+            shutil.copyfileobj(source, sink, _BUFFER_BYTES)
+        shutil.copystat(path, temporary)
     if stale:
         (write_dedupe_page if (path.parent / "dedupe.json").exists() else write_page)(path.parent)
 

@@ -24,6 +24,7 @@ from night_job import night_config
 
 import scanner.pipeline
 from indexes import open_index
+from indexes.sealed import is_sealed
 from scanner.jobs.embedding import intake
 from scanner.jobs.embedding.embed import embed
 from scanner.jobs.generating import generate as generate_job
@@ -179,6 +180,7 @@ def main() -> None:
     status, steps = run_in_child(job, sources, whole, resume=False)
     assert status == 0
     expected = files_of(whole)
+    sealed = sum(path.is_file() and is_sealed(path) for path in whole.rglob("*"))
     tried, differences = [], []
     for step in range(offset, steps, stride):
         folder = start(job, sources, out / str(step))
@@ -193,7 +195,7 @@ def main() -> None:
             differences.append({"step": step, "killed": killed, "again": again, "wrong": wrong, "between": between})
         tried.append(step)
         shutil.rmtree(folder)
-    print(json.dumps({"steps": steps, "tried": tried, "differences": differences}))
+    print(json.dumps({"steps": steps, "tried": tried, "differences": differences, "sealed": sealed}))
 
 
 if __name__ == "__main__":

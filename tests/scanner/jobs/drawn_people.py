@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexes.sealed import open_file
 from scanner.images import encode_png
 from scanner.jobs.measuring.meter import COSTS_NAME
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
@@ -90,12 +91,16 @@ def scores_of(queries: Sequence[tuple[int, int]], references: Sequence[tuple[int
 
 
 def files_of(root: Path, *, but: Sequence[str] = ("lock",)) -> dict[str, bytes]:
-    """Return every file below `root`, hidden ones too, by its relative name; but what a job took, which differs."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in _walk(root)
-        if path.is_file() and path.name not in but and not path.name.endswith(COSTS_NAME)
-    }
+    """Return every file below `root`, hidden ones too, by its relative name; but what a job took, which differs.
+
+    Of a sealed file it is what is inside.
+    """
+    found = {}
+    for path in _walk(root):
+        if path.is_file() and path.name not in but and not path.name.endswith(COSTS_NAME):
+            with open_file(path) as file:
+                found[str(path.relative_to(root))] = file.read()
+    return found
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -5,12 +5,14 @@ Every seventh step on the disk is tried; `CRASH_STRIDE=1` tries them all.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,10 +86,29 @@ def test_a_killed_job_resumed_equals_one_that_was_not_killed(
     command = [sys.executable, str(DRIVER), job, str(sources), str(tmp_path), str(STRIDE), str(offset % STRIDE)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+    check(command, environment)
+
+
+@pytest.mark.parametrize(("job", "offset"), [("scan", 4), ("add", 2)])
+def test_so_does_one_that_encrypts(job: str, offset: int, sources: Path, tmp_path: Path) -> None:
+    """What is compared is what is inside the sealed files."""
+    stride = 2 * STRIDE
+    command = [sys.executable, str(DRIVER), job, str(sources), str(tmp_path), str(stride), str(offset % stride)]
+    key = base64.b64encode(bytes(range(32))).decode()
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "SCANNER_KEY": key}
+
+    outcome = check(command, environment, least=3)
+
+    assert outcome["sealed"] > 0
+
+
+def check(command: list[str], environment: dict[str, str], *, least: int = 5) -> dict[str, Any]:
+    stride, offset = int(command[-2]), int(command[-1])
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment, check=False)
 
     assert done.returncode == 0, done.stderr[-3000:]
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome["differences"] == [], done.stderr[-3000:]
-    assert len(outcome["tried"]) == len(range(offset % STRIDE, outcome["steps"], STRIDE))
-    assert len(outcome["tried"]) >= 5
+    assert len(outcome["tried"]) == len(range(offset, outcome["steps"], stride))
+    assert len(outcome["tried"]) >= least
+    return dict(outcome)
