@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from drawn_people import files_of
 from split_world import CUTS, PEOPLE, ExactInverse, UselessInverse, make_split_world, opened_with, pictures
 
+from indexes.sealed import is_sealed
 from scanner import artefacts
 from scanner.audit import split as split_module
 from scanner.audit.audit import AuditResult, audit
@@ -345,3 +347,22 @@ def test_the_command_line_says_every_cut(toml: Path, tmp_path: Path, capsys: pyt
     assert answer["split"]["match_rates"][CUTS[0]].keys() == {"one", "two"}
     for cut in CUTS:
         assert f"{cut}, " in ran.err
+
+
+def test_with_a_key_photos_and_vectors_of_the_work_are_sealed(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = changed(toml, tmp_path / "plain", "pictures = true\n", "")
+    opened = opened_with(plain, ExactInverse)
+    found, _ = split_audit(opened, tmp_path / "open", seed=0, progress=Silent())
+    monkeypatch.setenv("SCANNER_KEY", base64.b64encode(bytes(32)).decode())
+
+    sealed, _ = split_audit(opened, tmp_path / "work", seed=0, progress=Silent())
+
+    assert sealed == found
+    assert files_of(tmp_path / "work") == files_of(tmp_path / "open")
+    assert {path.name for path in (tmp_path / "work").iterdir() if is_sealed(path)} == {
+        "photos.safetensors", "originals.safetensors",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"puts faces into audit\.json"):
+        opened_with(toml, ExactInverse)
