@@ -187,7 +187,7 @@ class SealedReader(io.RawIOBase):
         place = offset
         while place < end:
             number, start = divmod(place, self._chunk_bytes)
-            piece = self._chunk(number)[start : start + end - place]
+            piece = memoryview(self._chunk(number))[start : start + end - place]
             out[place - offset : place - offset + len(piece)] = piece
             place += len(piece)
         return max(0, end - offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_the_raw_bytes_of_no_file_hold_a_vector_or_a_picture(
         [
             vectors_of(artefacts.read_table(plain / "small.parquet", "embeddings")),
             vectors_of(artefacts.read_table(plain / "run" / "samples.parquet", "samples")),
-            *(open_index(plain / name).references().gather(np.arange(10)) for name in ("people.idx", "null.idx")),
+            *(open_index(path).references().gather(np.arange(10)) for path in plain.rglob("*.idx")),
         ]
     )
 
@@ -143,6 +144,8 @@ def test_the_raw_bytes_of_no_file_hold_a_vector_or_a_picture(
     assert [name for name in names if name.startswith("stopped/unfinished/") and name.endswith(".parquet")] != []
     assert [name for name in names if name.startswith("stopped/unfinished/") and name.endswith(".safetensors")] != []
     assert open_secrets(sealed, vectors) == []
+    secrets = (ONE.secret, base64.b64encode(ONE.secret))
+    assert [path for path in sealed.rglob("*") if path.is_file() and any(s in path.read_bytes() for s in secrets)] == []
 
 
 def test_what_is_inside_is_byte_for_byte_what_is_written_without_a_key(
