@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--queries", type=int, default=256)
+    parser.add_argument("--queries", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="where files are written; a temporary folder if not given")
     parser.add_argument("--name", default="bench_sealing", help="of the result files")

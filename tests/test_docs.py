@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyarrow.parquet import read_table
 
+from indexes.keys import read_key_file
+from indexes.sealed import key_id_of
 from scanner.images import encode_png
 from scanner.records import Reason
 from scanner.report.page import REASON_TEXT
@@ -137,6 +140,21 @@ def test_the_commands_that_say_what_a_scan_costs_run(tmp_path):
     assert len(lines) == 6
     assert not (tmp_path / "generated.parquet").exists()
     assert json.loads((tmp_path / "run" / "costs.json").read_text())["predicted_s"] > 0
+
+
+def test_the_commands_that_encrypt_run(tmp_path):
+    for number in range(6):
+        write_person(tmp_path / "photos", number, range(2))
+    write_person(tmp_path / "generated", 5, range(2, 5))
+    lines = commands("docs/encryption.md", "encryption")
+
+    run("\n".join(["set -e", *lines]), tmp_path)
+
+    assert len(lines) == 8
+    assert read_table(tmp_path / "crops.parquet").num_rows > 0
+    (key,) = read_key_file(tmp_path / "scanner.key")
+    for path in ("people.idx/segments/000000/vectors.safetensors", "run/crops.parquet"):
+        assert key_id_of(tmp_path / path) == key.id.hex()
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from indexes.errors import FormatError, SealError
 from indexes.keys import FILE_VARIABLE, TEXT_VARIABLE, Key, write_key_file
-from indexes.sealed import CHUNK_BYTES, SealedWriter, create, is_sealed, key_id_of, open_file, unsealed
+from indexes.sealed import SealedWriter, create, is_sealed, key_id_of, open_file, unsealed
 from indexes.sealed_rows import SealedRows
+from indexes.sealed_stream import CHUNK_BYTES
 from indexes.tensor_file import TensorWriter, open_tensor
 
 ONE, TWO = Key(bytes(range(32))), Key(bytes(range(1, 33)))

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BLOCKED = """
 import importlib.abc, sys
 ALLOWED = set(sys.stdlib_module_names) | {{"torch", "numpy", "scanner", "typing_extensions", "torchgen", "functorch"}}
-OF_INDEXES = {{"indexes", "indexes.atomic", "indexes.errors", *{more!r}}}
+OF_INDEXES = {{"indexes", *(f"indexes.{{name}}" for name in ("atomic", "errors", "keys", "sealed", "sealed_stream")), *{more!r}}}
 OF_TORCH = {{"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock", "setuptools", "triton", "optree", "yaml"}}
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
