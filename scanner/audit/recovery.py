@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexes.atomic import atomic_path
+from indexes.sealed import create
 from scanner import artefacts
 from scanner.audit.config import AuditConfig, GeneratorSection, place_of
 from scanner.audit.recovery_config import RecoverySection
@@ -233,7 +234,7 @@ def stage(tar: Path, chosen: Sequence[Chosen], places: Sequence[str], sources: S
                 data[entry.item_id] = (suffix if suffix in _SUFFIXES else ".png", entry.data)
     with atomic_path(tar) as temporary:
         temporary.touch(mode=0o600)
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        with create(temporary) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
             for photo in chosen:
                 suffix, picture = data[photo.item_id]
                 label = json.dumps({"identity": photo.person}).encode()

@@ -35,7 +35,8 @@ from scanner.report.page import write_page
 PLAIN = "none"
 _SEGMENT_NAMES = frozenset({VECTORS_NAME, ROWS_NAME, CODES_NAME, BOUNDS_NAME})
 _CODEC_NAMES = frozenset({TENSORS_NAME, JSON_NAME})
-_AUDIT_NAMES = frozenset({"photos.safetensors", "originals.safetensors"})
+_AUDIT_NAMES = frozenset({"photos.safetensors", "originals.safetensors", "photos.tar"})
+_RECONSTRUCTIONS = re.compile(r"reconstructions-[0-9]{6}\.tar")
 _UNFINISHED = "unfinished"
 _TEMPORARY = re.compile(r"\..*\.[0-9]+\.tmp")
 _BUFFER_BYTES = 1 << 20
@@ -121,6 +122,8 @@ def is_private(path: Path) -> bool:
     """Tell whether a plain file is one that is sealed where there is a key."""
     if path.name in _AUDIT_NAMES:
         return _UNFINISHED in path.parts
+    if _RECONSTRUCTIONS.fullmatch(path.name):
+        return (path.parent / "inversions.json").exists() or (path.parent / _UNFINISHED).exists()
     if path.name in _SEGMENT_NAMES | _CODEC_NAMES and _index_of(path) is not None:
         return True
     if path.suffix != ".parquet":

@@ -40,14 +40,14 @@ class Location:
     file_system: Any = field(repr=False, compare=False)
 
     def open(self) -> IO[bytes]:
-        """Open the file for reading, a sealed table as what is in it; whatever goes wrong, then or later, is a `SourceError`."""
+        """Open the file for reading, a sealed table or tar as what is in it; whatever goes wrong, then or later, is a `SourceError`."""
         try:
             file = open(self.path, "rb") if self.is_local else self.file_system.open(self.path, "rb")  # noqa: PTH123, SIM115 - the guard closes it
         except Exception as error:  # noqa: BLE001 - every network library has errors of its own
             raise stopped(self.uri, error) from None
         guarded = cast("IO[bytes]", GuardedFile(file, self.uri))
         try:
-            return unsealed(guarded, self.uri) if self.path.endswith(".parquet") else guarded
+            return unsealed(guarded, self.uri) if self.path.endswith((".parquet", ".tar")) else guarded
         except IndexesError as error:
             guarded.close()
             raise SourceError(str(error)) from None

@@ -7,6 +7,7 @@ image, gives the identity.  Nothing is ever written to disk.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,6 +41,8 @@ class TarSource:
         self._size_bytes: int | None = location.info().get("size")
         with location.open() as file:
             self._is_gzip = file.read(2) == _GZIP_MAGIC
+            if self._size_bytes is not None and file.seekable():
+                self._size_bytes = file.seek(0, os.SEEK_END)  # of what is in it, where it is sealed
         with location.open() as file:
             try:
                 next(self._walk(file).members(), None)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from indexes.atomic import atomic_path, write_json
+from indexes.sealed import create
 from scanner import artefacts
 from scanner.errors import NothingScanned
 from scanner.images import encode_png
@@ -157,7 +158,7 @@ def write_reconstructions(path: Path, found: list[tuple[Wanted, Recovered]]) -> 
 
     with atomic_path(path) as temporary:
         temporary.touch(mode=0o600)
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        with create(temporary) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for wanted, one in found:
                 _add(tar, f"{wanted.item_id}.png", encode_png(to_u8(one.image01.numpy()[None])[0]))
                 if wanted.identity is not None:

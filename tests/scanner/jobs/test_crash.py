@@ -89,7 +89,7 @@ def test_a_killed_job_resumed_equals_one_that_was_not_killed(
     check(command, environment)
 
 
-@pytest.mark.parametrize(("job", "offset"), [("scan", 4), ("add", 2)])
+@pytest.mark.parametrize(("job", "offset"), [("scan", 4), ("add", 2), ("invert", 6)])
 def test_so_does_one_that_encrypts(job: str, offset: int, sources: Path, tmp_path: Path) -> None:
     """What is compared is what is inside the sealed files."""
     stride = 2 * STRIDE

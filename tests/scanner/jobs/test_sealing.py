@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from drawn_people import BY_FOLDER, FACES, crop, files_of, photos_of, write_people
+from small_gen import write_generator
 
 from indexes import open_index
 from indexes.errors import FormatError, SealError
@@ -28,12 +29,15 @@ from scanner.jobs.checking.verify import verify
 from scanner.jobs.embedding.embed import embed
 from scanner.jobs.indexing.build import BuildOptions, build
 from scanner.jobs.indexing.dedupe import dedupe
+from scanner.jobs.inverting.latent import invert_latent
+from scanner.jobs.inverting.options import InvertOptions
 from scanner.jobs.parts import vectors_of
 from scanner.jobs.scanning import scan as scan_job
 from scanner.jobs.scanning.options import ScanOptions
 from scanner.jobs.scanning.scan import scan
 from scanner.jobs.sealing import Rotation, is_private, rotate
 from scanner.progress import Silent
+from scanner.sources import open_source
 
 ONE, TWO = Key(bytes(range(32))), Key(bytes(range(1, 33)))
 PNG = b"\x89PNG\r\n"
@@ -61,6 +65,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     write_people(folder / "people", photos_of(range(10), [0, 1]))
     write_people(folder / "null", photos_of(range(30, 130), [0]))
+    write_generator(folder / "generator")
     (folder / "small").mkdir()
     for number in range(4):
         small = cv2.resize(crop(number, 3), (40, 40), interpolation=cv2.INTER_AREA)
@@ -78,6 +83,10 @@ def write_all(folder: Path, pictures: Path) -> Path:
         embed(str(pictures / "small"), Path("small.parquet"), faces=FACES, keep_crops=True)
         scan(str(pictures / "small"), against=Path("people.idx"), out=Path("run"), faces=FACES, options=MATCHED)
         dedupe(Path("people.idx"), out=Path("doubles"), options=ScanOptions(threshold=0.2, with_crops=True))
+        options = InvertOptions(restarts=1, steps_max=5, draws=8, slots=4, shard_images=4)
+        invert_latent(
+            pictures / "generator" / "sketch.toml", [str(pictures / "small")], Path("inverted"), options=options
+        )
         patch.setattr(scan_job, "write_page", stop)
         with pytest.raises(Stopped):
             scan(str(pictures / "small"), against=Path("people.idx"), out=Path("stopped"), faces=FACES, options=MATCHED)
@@ -139,6 +148,8 @@ def test_the_raw_bytes_of_no_file_hold_a_vector_or_a_picture(
         "run/crops.parquet",
         "run/report.html",
         "doubles/crops.parquet",
+        "inverted/inversions.parquet",
+        "inverted/reconstructions-000000.tar",
     } < names
     assert {f"people.idx/segments/000000/{name}" for name in ("vectors.safetensors", "rows.parquet")} < names
     assert [name for name in names if name.startswith("stopped/unfinished/") and name.endswith(".parquet")] != []
@@ -156,10 +167,22 @@ def test_what_is_inside_is_byte_for_byte_what_is_written_without_a_key(
 
     assert sorted(sealed) == sorted(plain)
     assert [name for name in plain if sealed[name] != plain[name]] == []
-    assert len([name for name in sealed if is_sealed(worlds[1] / name)]) == 15
+    assert len([name for name in sealed if is_sealed(worlds[1] / name)]) == 17
     matches = artefacts.read_table(worlds[1] / "run" / "matches.parquet", "matches")
     assert matches.num_rows >= 4
     assert matches.equals(artefacts.read_table(worlds[0] / "run" / "matches.parquet", "matches"))
+
+
+def test_sealed_pictures_are_a_source(worlds: tuple[Path, Path], use: Callable[..., None]) -> None:
+    found = []
+    for world, keys in zip(worlds, ((), (ONE,)), strict=True):
+        use(*keys)
+        source = open_source(f"{world}/inverted/reconstructions-*.tar")
+        described = source.describe()
+        found.append(([entry.item_id for entry in source.entries()], described["content"], described.get("bytes")))
+
+    assert len(found[0][0]) == 4
+    assert found[0] == found[1]
 
 
 def test_a_sealed_run_verifies_and_its_page_shows_no_face(worlds: tuple[Path, Path], use: Callable[..., None]) -> None:
