@@ -94,7 +94,8 @@ class CompressedEngine:
         return search_tiles(
             question,
             self._references,
-            self._references.code_tiles(),
+            # Sealed codes are decrypted here, once for all blocks of queries.
+            (tile._replace(codes=np.asarray(tile.codes)) for tile in self._references.code_tiles()),
             look,
             block_queries=TILE_QUERIES,
             threads=self._threads,

@@ -163,7 +163,7 @@ class References:
             for number, first in enumerate(range(0, part.vectors.shape[0], BLOCK_ROWS)):
                 block = slice(first, first + BLOCK_ROWS)
                 dead = np.empty(0, np.int64) if part.alive is None else np.flatnonzero(~part.alive[block])
-                codes, bounds = np.asarray(part.codes.codes[block]), part.codes.bounds[number]
+                codes, bounds = part.codes.codes[block], part.codes.bounds[number]
                 yield CodeTile(int(start) + first, codes, bounds, part.vectors[block], dead)
 
     def gather(self, rows: npt.NDArray[np.int64]) -> Float32Array:

@@ -1,7 +1,7 @@
 """The array of a sealed tensor file: decrypted where it is looked at, chunk by chunk, never as a whole.
 
 It takes the place of a memory map.  A slice of it costs nothing and is still sealed; `astype`, `numpy.asarray` and
-lists of rows give arrays.  Every pass decrypts again, at some gigabytes a second on one core.
+lists of rows give arrays.  Every pass decrypts again.
 """
 
 from typing import Any, overload

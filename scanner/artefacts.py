@@ -228,7 +228,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder that only its owner can enter; one that is there already keeps its mode."""
+    """Make a folder that only its owner can enter; one that is there already keeps its mode.
+
+    Raises:
+        SealError: the keys of the environment cannot be used. Said here, before the long work whose results they seal.
+    """
+    current_keys()
     with suppress(FileExistsError):
         path.mkdir(mode=PRIVATE, parents=True)
 

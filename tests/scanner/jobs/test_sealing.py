@@ -265,6 +265,36 @@ def test_without_the_key_every_command_says_which_one_is_needed(
         assert not out.exists(), words
 
 
+def test_keys_that_cannot_be_used_are_told_before_the_work(
+    worlds: tuple[Path, Path],
+    pictures: Path,
+    tmp_path: Path,
+    use: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use(ONE)
+    (tmp_path / "scanner.key").chmod(0o644)
+
+    for words in (
+        ["embed", pictures / "small", tmp_path / "out.parquet", "--embedder", "drawn", "--faces", "aligned"],
+        ["index", "build", tmp_path / "out.idx", pictures / "small", "--embedder", "drawn", "--faces", "aligned"],
+        [
+            "scan",
+            pictures / "small",
+            "--against",
+            worlds[0] / "people.idx",
+            "--out",
+            tmp_path / "out",
+            "--threshold",
+            "0.6",
+        ],
+    ):
+        code = main([str(word) for word in words])
+
+        assert (code, capsys.readouterr().err.startswith("error: The key file ")) == (2, True), words
+        assert [path.name for path in tmp_path.iterdir()] == ["scanner.key"]
+
+
 @pytest.mark.parametrize("place", [60, -3])
 def test_a_changed_table_is_refused(
     worlds: tuple[Path, Path], use: Callable[..., None], tmp_path: Path, place: int
