@@ -8,6 +8,7 @@ from facelike_tables import SCHEMA, blocks_of
 from facelike_vectors import DIM, draw_faces, folder_bytes
 
 from indexes import build_index, open_index
+from indexes.device import DeviceEngine
 from indexes.errors import FormatError, SealError
 from indexes.keys import FILE_VARIABLE, TEXT_VARIABLE, Key, write_key_file
 from indexes.sealed import is_sealed
@@ -56,12 +57,16 @@ def test_it_holds_what_one_without_a_key_holds_and_finds_the_same(tmp_path, vect
         *SEALED, "codec.json", "codec.safetensors",
     }  # fmt: skip
     assert sealed.verify() == []
-    for name in ("exact", "flat", "compressed"):
-        for memory_bytes in (100 << 20, 1 << 30):
-            expected = plain.engine(memory_bytes, name)[0].search(queries, threshold=0.2, k=3)
-            found = sealed.engine(memory_bytes, name)[0].search(queries, threshold=0.2, k=3)
-            assert found.score.tobytes() == expected.score.tobytes()
-            assert found.reference_id.tolist() == expected.reference_id.tolist()
+    engines = [
+        lambda index: index.engine(4 << 20, "exact")[0],
+        lambda index: index.engine(1 << 30, "flat")[0],
+        lambda index: index.engine(1 << 30, "compressed")[0],
+        lambda index: DeviceEngine(index.references(), index.codec, devices=["cpu"], keep=False),
+    ]
+    for make in engines:
+        expected, found = (make(index).search(queries, threshold=0.2, k=3) for index in (plain, sealed))
+        assert found.score.tobytes() == expected.score.tobytes()
+        assert found.reference_id.tolist() == expected.reference_id.tolist()
     assert sealed.lookup([269, 0, 104]).equals(plain.lookup([269, 0, 104]))
     assert sealed.column("identity").equals(plain.column("identity"))
 
