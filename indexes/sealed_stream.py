@@ -80,7 +80,7 @@ class SealedWriter(io.RawIOBase):
 
     def close(self) -> None:
         """Seal what is left."""
-        if self.closed:
+        if self.closed or "_file" not in vars(self):  # the file could not be opened: there is nothing to seal
             return
         try:
             if self._pending:

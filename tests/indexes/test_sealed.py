@@ -1,5 +1,6 @@
 """Sealed files: what went in comes out, from anywhere in them, and nothing comes out of what was changed."""
 
+import gc
 import io
 import os
 from itertools import pairwise
@@ -197,6 +198,13 @@ def test_only_the_end_and_what_is_looked_at_is_opened(tmp_path):
             file.read(1)
         file.seek(2 * CHUNK_BYTES)
         assert file.read() == content[2 * CHUNK_BYTES :]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_folder_that_is_not_there_is_said_once(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        SealedWriter(tmp_path / "none" / "x", ONE)
+    gc.collect()
 
 
 def test_without_a_key_files_are_plain(tmp_path, monkeypatch):
