@@ -34,6 +34,8 @@ TABLE_ROWS_MAX = 200
     "--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write the answer to a file, not to stdout."
 )
 @click.option("--memory", default="1GiB", show_default=True, metavar="BYTES", help="The most that the query may hold.")
+@click.option("--spill", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
+              help="Where what does not fit may lie for a while.  [default: nowhere; such a query is an error]")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="Of the query.")
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="SECONDS",
               help="Give up after so long.")  # fmt: skip
@@ -46,6 +48,7 @@ def command(
     form: str | None,
     out: str | None,
     memory: str,
+    spill: str | None,
     threads: int,
     time_limit: float,
     **talk: Any,
@@ -79,8 +82,14 @@ def command(
     if name is not None:
         asked = question(name)
         sql, values = asked.sql, asked.values(values)
+    limits: dict[str, Any] = {
+        "memory_bytes": parse_bytes(memory),
+        "threads": threads,
+        "time_limit_s": time_limit,
+        "spill": spill,
+    }
     with (
-        Database(paths, memory_bytes=parse_bytes(memory), threads=threads, time_limit_s=time_limit) as database,
+        Database(paths, **limits) as database,
         database.stream(sql, values or None) as found,
     ):
         if out is not None:

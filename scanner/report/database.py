@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -38,7 +39,9 @@ TABLES: Final = {
     "photos": artefacts.PHOTOS,
     "rejects": artefacts.REJECTS,
 }
-"""Views over a Parquet file of each run, with the columns of these schemas after a column `run`."""
+"""Views over a Parquet file of each run, with the columns of these schemas after those of `KEY`."""
+KEY: Final = (pa.field("run", pa.string()), pa.field("row_id", pa.int64()))
+"""The run, and the number of the row in the run's table, from 0: together they name a row."""
 BIOMETRIC_TABLES: Final = ("samples", "crops")
 BIOMETRIC_COLUMNS: Final = ("embedding", "crop_png", "crop_hash")
 BATCH_ROWS: Final = 65_536
@@ -58,12 +61,13 @@ class Database:
 
     Args:
         paths: run folders, or folders of them, as of `scanner.report.runs.find_runs`.
-        memory_bytes: the most that all queries together may hold, and the most that one answer may take; nothing is
-            written to disk.
+        memory_bytes: the most that all queries together may hold, and the most that one answer may take.
+        spill: folder for what does not fit into that memory: names and scores, in a private folder that `close` removes.
+            If not given, nothing is written, and a query that needs more is an error.
         threads: of all queries together.
         time_limit_s: after which a query ends with an error.
         biometric: whether `queries` shows `crop_hash` and there are also `samples` with its embeddings and `crops` with
-            its pictures, both loaded into memory.
+            its pictures, both loaded into memory; then nothing is ever spilled.
 
     A table that no run has is a view without rows; a column that a run does not have, because an older scanner wrote it, is
     empty.
@@ -79,6 +83,7 @@ class Database:
         memory_bytes: int = 1 << 30,
         threads: int = 2,
         time_limit_s: float = 60.0,
+        spill: Path | str | None = None,
         biometric: bool = False,
     ) -> None:
         import duckdb
@@ -87,7 +92,12 @@ class Database:
         self.labels = run_labels(self.folders)
         self.memory_bytes, self.time_limit_s = memory_bytes, time_limit_s
         self._files: list[str] = []
-        self._root = duckdb.connect(":memory:", config=_config(memory_bytes, threads, time_limit_s))
+        self._stack = ExitStack()
+        spilled = ""  # the engine's own choice would be a folder beside whoever called
+        if spill is not None and not biometric:
+            spilled = self._stack.enter_context(TemporaryDirectory(prefix="queries-", dir=spill))
+        self._root = duckdb.connect(":memory:", config=_config(memory_bytes, threads, time_limit_s, spilled))
+        self._stack.callback(self._root.close)
         try:
             self._root.execute("SET parquet_metadata_cache = true; CREATE SCHEMA bare")
             for name, rows in read_rows(self.folders, self.labels).items():
@@ -99,7 +109,7 @@ class Database:
                     self._load_biometric(name)
             self._lock()
         except BaseException:
-            self._root.close()
+            self.close()
             raise
         self.tables = tuple(row[0] for row in self._root.execute("SHOW TABLES").fetchall())
 
@@ -113,7 +123,7 @@ class Database:
 
     def close(self) -> None:
         """Give memory and files back."""
-        self._root.close()
+        self._stack.close()
 
     def columns(self, table: str) -> pa.Schema:
         """Return the columns of a table."""
@@ -210,7 +220,7 @@ class Database:
     def _view(self, name: str, *, biometric: bool) -> None:
         """Make one view over a table's files: those with equal columns are read together."""
         wanted = [field for field in TABLES[name] if biometric or field.name not in BIOMETRIC_COLUMNS]
-        self._load(f"bare.{name}", pa.schema([pa.field("run", pa.string()), *wanted]).empty_table())
+        self._load(f"bare.{name}", pa.schema([*KEY, *wanted]).empty_table())
         alike: dict[tuple[str, ...], dict[str, str]] = {}
         for folder, label in zip(self.folders, self.labels, strict=True):
             path = folder / f"{name}.parquet"
@@ -244,13 +254,13 @@ class Database:
             self._root.execute(f"SET {setting}")
 
 
-def _config(memory_bytes: int, threads: int, time_limit_s: float) -> dict[str, Any]:
+def _config(memory_bytes: int, threads: int, time_limit_s: float, spilled: str) -> dict[str, Any]:
     return {
         "memory_limit": f"{memory_bytes}B",
         "threads": threads,
         "max_execution_time": max(1, round(1000 * time_limit_s)),
         "errors_as_json": True,  # with the place in the SQL
-        "temp_directory": "",  # else a spilled sort lies beside whoever called
+        "temp_directory": spilled,
         "python_enable_replacements": False,  # else SQL sees the variables of its callers
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
@@ -265,7 +275,7 @@ def _reading(columns: Sequence[str], files: Mapping[str, str]) -> str:
     labels = ", ".join(f"{_text(path)}: {_text(label)}" for path, label in files.items())
     names = ", ".join(f'"{name}"' for name in columns)
     paths = ", ".join(map(_text, files))
-    return f"SELECT MAP {{{labels}}}[filename] AS run, {names} FROM read_parquet([{paths}], filename = true, hive_partitioning = false)"  # noqa: S608 - paths and labels are quoted
+    return f"SELECT MAP {{{labels}}}[filename] AS run, file_row_number AS row_id, {names} FROM read_parquet([{paths}], filename = true, hive_partitioning = false)"  # noqa: S608 - paths and labels are quoted
 
 
 def _text(value: str) -> str:

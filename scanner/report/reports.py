@@ -167,7 +167,7 @@ def open_run(path: Path | str, **limits: Any) -> Reports:
 
     Args:
         path: a folder made by `scan`.
-        limits: `memory_bytes`, `threads`, `time_limit_s` and `biometric`, as of `scanner.report.database.Database`.
+        limits: `memory_bytes`, `threads`, `time_limit_s`, `spill` and `biometric`, as of `scanner.report.database.Database`.
 
     Raises:
         ArtefactError: it is no finished run, or not a single one.

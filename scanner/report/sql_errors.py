@@ -26,7 +26,7 @@ def in_words(error: Exception, sql: str, *, memory_bytes: int, time_limit_s: flo
         return QueryError(f"The query took longer than {time_limit_s:g} s. Ask for less, or allow more time.")
     if kind == "Out of Memory":
         return QueryError(
-            f"The query needs more than the {memory_bytes / (1 << 20):.0f} MiB it may use. Ask for less, or allow more memory."
+            f"The query needs more than the {memory_bytes / (1 << 20):.0f} MiB it may use. Ask for less, allow more memory, or name a folder to spill to."
         )
     position = str(found.get("position", ""))
     where = place(sql, int(position) - before) if position.isdecimal() else ""

@@ -10,13 +10,13 @@ SELECT
     "index",
     reference_uri,
     any_value(identity) AS identity,
-    count(DISTINCT query_id) AS matched_faces,
-    count(DISTINCT query_id) / any_value(faces) AS share,
+    count(*) AS matched_faces,
+    count(*) / any_value(faces) AS share,
     max(score) AS best_score,
     bool_or(list_contains(flags, 'hub')) AS hub
 FROM matches
 JOIN runs USING (run)
 GROUP BY run, "index", reference_id, reference_uri
-HAVING count(DISTINCT query_id) >= $faces_min
+HAVING count(*) >= $faces_min
 ORDER BY matched_faces DESC, best_score DESC, run, "index", reference_uri
 LIMIT $top

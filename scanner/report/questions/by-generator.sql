@@ -2,27 +2,28 @@
 --
 -- One row a source: a night's name for what was scanned, else the sources themselves; most matched faces first.
 WITH
-    scanned AS (SELECT source, count(*) AS runs, sum(faces) AS faces FROM runs GROUP BY source),
-    found AS (
-        SELECT
-            source,
-            count(*) AS pairs,
-            count(DISTINCT (run, query_id)) AS matched_faces,
-            count(DISTINCT ("index", coalesce(identity, 'reference ' || reference_id))) AS identities,
-            max(score) AS best_score
+    by_run AS (
+        SELECT run, "index", coalesce(identity, 'reference ' || reference_id) AS identity, max(score) AS best_score
         FROM matches
+        GROUP BY ALL
+    ),
+    by_identity AS (
+        SELECT source, "index", identity, max(best_score) AS best_score
+        FROM by_run
         JOIN runs USING (run)
-        GROUP BY source
-    )
+        GROUP BY ALL
+    ),
+    found AS (SELECT source, count(*) AS identities, max(best_score) AS best_score FROM by_identity GROUP BY source)
 SELECT
     source,
-    runs,
-    CAST(faces AS BIGINT) AS faces,
-    coalesce(matched_faces, 0) AS matched_faces,
-    coalesce(matched_faces, 0) / nullif(faces, 0) AS share,
-    coalesce(pairs, 0) AS pairs,
-    coalesce(identities, 0) AS identities,
-    best_score
-FROM scanned
+    count(*) AS runs,
+    sum(faces) AS faces,
+    sum(matched_queries) AS matched_faces,
+    sum(matched_queries) / nullif(sum(faces), 0) AS share,
+    sum(matches) AS pairs,
+    coalesce(any_value(identities), 0) AS identities,
+    any_value(best_score) AS best_score
+FROM runs
 LEFT JOIN found USING (source)
+GROUP BY source
 ORDER BY share DESC NULLS LAST, source

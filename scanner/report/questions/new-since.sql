@@ -9,19 +9,25 @@ WITH
         FROM runs
         WHERE run = $run
     ),
-    found AS (
+    found AS NOT MATERIALIZED (
+        SELECT run, query_id, "index", coalesce(identity, 'reference ' || reference_id) AS identity, score
+        FROM matches
+    ),
+    by_run AS (SELECT run, "index", identity, max(score) AS best_score FROM found GROUP BY ALL),
+    firsts AS (
         SELECT
             "index",
-            coalesce(identity, 'reference ' || reference_id) AS identity,
-            min(position) AS first_position,
+            identity,
+            min(position) AS position,
             arg_min(run, position) AS first_run,
-            max(score) AS best_score,
-            count(DISTINCT query_id) AS faces
-        FROM matches
+            max(best_score) AS best_score
+        FROM by_run
         JOIN runs USING (run)
         GROUP BY ALL
-    )
-SELECT "index", identity, first_run, best_score, faces
-FROM found, since
-WHERE first_position > since.position
-ORDER BY first_position, best_score DESC, "index", identity
+    ),
+    fresh AS (SELECT firsts.* FROM firsts, since WHERE firsts.position > since.position)
+SELECT "index", identity, first_run, best_score, count(DISTINCT query_id) AS faces
+FROM fresh
+JOIN found USING ("index", identity)
+GROUP BY "index", identity, first_run, best_score, position
+ORDER BY position, best_score DESC, "index", identity
