@@ -34,7 +34,10 @@ MATCHES_PER_FACE = 5
 REFERENCES, PEOPLE, REJECTS = 2_000_000, 200_000, 10_000
 THRESHOLD = 0.43
 PAGE_ROWS = 50
-PAGE = "SELECT * FROM matches ORDER BY score DESC, run, query_id, reference_id LIMIT $rows OFFSET $start"
+PAGE = """
+    WITH page AS (SELECT run, row_id FROM matches ORDER BY score DESC, run, row_id LIMIT $rows OFFSET $start)
+    SELECT matches.* FROM matches JOIN page USING (run, row_id) ORDER BY score DESC, run, row_id
+"""
 OTHERS = {
     "all matches of one identity": ("FROM matches WHERE identity = $identity", {"identity": "person-000777"}),
     "matches of one run counted": ("SELECT count(*) FROM matches WHERE run = $run", {"run": "run-1"}),

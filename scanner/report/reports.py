@@ -28,7 +28,7 @@ Columns = Sequence[str] | None
 
 
 class Reports:
-    """The tables of one run or of many, each with a column `run`: what the run is called.
+    """The tables of one run or of many, each with a column `run`: what the run is called; `row_id` counts its rows from 0.
 
     A context manager; made by `open_run` and `open_runs`.  Every method that gives a table takes the `columns` that are
     wanted, in that order (all, if not given), and gives an Arrow table that is wholly in memory; use `stream` where that
@@ -69,7 +69,7 @@ class Reports:
     def matches(self, columns: Columns = None) -> pa.Table:
         """Return one row a pair of a scanned face and a reference at or above the threshold.
 
-        run, query_id, query_uri, query_face, index, reference_id, reference_uri, identity, score (cosine), rank (of the
+        run, row_id, query_id, query_uri, query_face, index, reference_id, reference_uri, identity, score (cosine), rank (of the
         reference for this face, from 1), p_value and q_value (of the identity; empty without a null), verdict, flags
         (list), copy_score.
         """
@@ -78,7 +78,7 @@ class Reports:
     def identities(self, columns: Columns = None) -> pa.Table:
         """Return one row a candidate identity of runs with a null.
 
-        run, index, identity, best_score, photos, p_conformal, p_value, q_value, q_by, q_conformal, p_low, p_high, clusters,
+        run, row_id, index, identity, best_score, photos, p_conformal, p_value, q_value, q_by, q_conformal, p_low, p_high, clusters,
         flags (list).
         """
         return self._table("identities", columns)
@@ -86,7 +86,7 @@ class Reports:
     def joint(self, columns: Columns = None) -> pa.Table:
         """Return one row a candidate identity of runs with several embedders.
 
-        run, identity, photos, best_score, p_value, q_value (lists, one entry an embedder), statistic, p_conformal, p_joint,
+        run, row_id, identity, photos, best_score, p_value, q_value (lists, one entry an embedder), statistic, p_conformal, p_joint,
         q_joint, q_by, agreement (how many embedders name it alone).
         """
         return self._table("joint", columns)
@@ -94,7 +94,7 @@ class Reports:
     def queries(self, columns: Columns = None) -> pa.Table:
         """Return one row a scanned face.
 
-        run, query_id, item_id, uri, other_uris (list), identity, face, box (4 pixels), quality (struct), best_score,
+        run, row_id, query_id, item_id, uri, other_uris (list), identity, face, box (4 pixels), quality (struct), best_score,
         best_reference_id, best_index, matches; with a null cluster, null_score, p_value, p_conformal, p_paired, q_value,
         q_paired.  With `biometric` also crop_hash.
         """
@@ -103,7 +103,7 @@ class Reports:
     def photos(self, columns: Columns = None) -> pa.Table:
         """Return one row a labelled photo of candidates and null, of runs with a null.
 
-        run, side (candidate or null), index, reference_id, reference_uri, item_id, identity, best_score, best_query_id,
+        run, row_id, side (candidate or null), index, reference_id, reference_uri, item_id, identity, best_score, best_query_id,
         scores (list), centrality, mated_score, flags (list).
         """
         return self._table("photos", columns)
@@ -111,7 +111,7 @@ class Reports:
     def rejects(self, columns: Columns = None) -> pa.Table:
         """Return one row an image or face that was left out.
 
-        run, uri, item_id, identity, level (item or face), reason, detail.
+        run, row_id, uri, item_id, identity, level (item or face), reason, detail.
         """
         return self._table("rejects", columns)
 

@@ -39,7 +39,7 @@ def test_all_tables_are_there_and_begin_with_the_run(runs: Path):
         names = {table: database.columns(table).names for table in database.tables}
 
     kept = [name for name in QUERIES.names if name != "crop_hash"]
-    assert names["queries"] == ["run", *kept]
+    assert names["queries"] == ["run", "row_id", *kept]
     for table, schema in {
         "matches": MATCHES,
         "identities": IDENTITIES,
@@ -47,7 +47,7 @@ def test_all_tables_are_there_and_begin_with_the_run(runs: Path):
         "photos": PHOTOS,
         "rejects": REJECTS,
     }.items():
-        assert names[table] == ["run", *schema.names], table
+        assert names[table] == ["run", "row_id", *schema.names], table
     assert set(names) == {
         "runs",
         "matches",
@@ -81,6 +81,13 @@ def test_rows_carry_the_name_of_their_run(runs: Path):
         ("run-2", "candidate", [0.5, 0.25]), ("run-2", "null", [0.5, 0.25]),
     ]  # fmt: skip
     assert rows(runs, "SELECT run, agreement, q_value FROM joint") == [("run-2", 2, [0.2, 0.4])]
+
+
+def test_run_and_row_name_a_row(runs: Path):
+    sql = "SELECT run, row_id, identity FROM matches WHERE run LIKE 'run-%' ORDER BY ALL"
+
+    assert rows(runs, sql) == [("run-1", 0, "person-7"), ("run-2", 0, "person-7"), ("run-2", 1, "person-8")]
+    assert rows(runs, "SELECT identity FROM matches WHERE run = 'run-2' AND row_id = 1") == [("person-8",)]
 
 
 def test_runs_say_what_run_json_says(runs: Path):
@@ -124,7 +131,7 @@ def test_a_table_that_no_run_has_is_empty_and_has_its_columns(tmp_path: Path):
 
     with Database([run]) as database:
         assert database.select("FROM identities").to_pylist() == []
-        assert database.columns("identities").names == ["run", *IDENTITIES.names]
+        assert database.columns("identities").names == ["run", "row_id", *IDENTITIES.names]
         assert database.select("SELECT count(*) AS n FROM joint, photos, evidence, nights").to_pylist() == [{"n": 0}]
 
 
@@ -158,7 +165,7 @@ def test_a_run_folder_may_be_called_anything(tmp_path: Path, name: str):
         columns = database.columns("matches").names
 
     assert found == [(name, "person-7")]
-    assert columns == ["run", *MATCHES.names]
+    assert columns == ["run", "row_id", *MATCHES.names]
 
 
 def test_only_files_of_the_run_that_is_asked_for_are_read_and_the_first_one_for_its_columns(runs: Path):

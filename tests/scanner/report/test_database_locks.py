@@ -1,5 +1,6 @@
 """Attempts to get out of the database: by SQL, and past the check of the SQL against the engine alone."""
 
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_variables_of_the_caller_are_no_tables(database: Database):
 
 def test_what_only_reads_passes(database: Database):
     for sql, rows in {
-        "SHOW TABLES": 9, "DESCRIBE matches": 15, "SUMMARIZE rejects": 7, "FROM matches": 1, "TABLE matches": 1, "VALUES (1), (2)": 2,
+        "SHOW TABLES": 9, "DESCRIBE matches": 16, "SUMMARIZE rejects": 8, "FROM matches": 1, "TABLE matches": 1, "VALUES (1), (2)": 2,
         "WITH matches AS (SELECT 1) FROM matches": 1, "SELECT 1 UNION ALL SELECT 2": 2, "FROM main.matches": 1,
         "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 5) FROM t": 5,
         "PIVOT matches ON verdict IN ('match') USING count(*)": 1, "SELECT unnest([1, 2, 3])": 3, "FROM unnest([1, 2])": 2,
@@ -264,11 +265,23 @@ def test_a_query_ends_at_its_time_limit(run: Path):
         assert database.select("FROM matches").num_rows == 1
 
 
-def test_a_query_holds_no_more_than_it_may(run: Path):
+def test_a_query_holds_no_more_than_it_may_and_spills_where_it_is_told(run: Path, tmp_path: Path):
     digits = "(VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS t(n)"
     numbers = "SELECT row_number() OVER () AS n, md5(a.n || b.n || c.n || d.n || e.n || f.n) AS text FROM " + ", ".join(
         digits.replace("AS t", f"AS {name}") for name in "abcdef"
     )
+    spill = tmp_path / "spill"
+    spill.mkdir()
+    with Database([run], memory_bytes=40_000_000, spill=spill, time_limit_s=300) as database:
+        (private,) = spill.iterdir()
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        sql = f"SELECT text FROM ({numbers}) ORDER BY text OFFSET 999998"
+        assert database.select(sql)["text"].to_pylist() == [
+            "ffffbd0f062adb4c4a307c5a05f7b0ad",
+            "fffffa6bed6b7780465149fab05cf406",
+        ]
+    assert list(spill.iterdir()) == []
+
     with Database([run], memory_bytes=40_000_000) as database:
         with pytest.raises(QueryError, match=r"^The query needs more than the 38 MiB it may use\."):
             database.select(f"SELECT list(text ORDER BY text) FROM ({numbers})")
