@@ -23,6 +23,7 @@ from scanner.world.draw import face_pixels
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "querying.md").read_text("utf-8")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("querying")]
 CLOSE = 0.02
 """Pixels, and so scores, may differ a little on other processors."""
 

@@ -2,7 +2,7 @@
 --
 -- Runs stand in the order of `runs.position`: of their nights, else of the paths that were given and of names.
 --
--- $run: a run, named as in the column `run`
+-- $run: a run, named as in that column of runs
 WITH
     since AS (
         SELECT coalesce(max(position), error('There is no run ' || $run || ': see the column run of runs')) AS position

@@ -183,7 +183,7 @@ def test_values_are_read_as_what_the_question_takes():
         (
             "new-since",
             {},
-            "The question new-since needs run (a run, named as in the column `run`): add --set run=VALUE.",
+            "The question new-since needs run (a run, named as in that column of runs): add --set run=VALUE.",
         ),
     ],
 )
