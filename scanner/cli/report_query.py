@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from itertools import islice
@@ -99,19 +100,16 @@ def command(
         elif form == "table":
             _show(found, quiet=quiet)
         else:
-            from scanner.report.answers import write_answer
-
-            write_answer(found, sys.stdout.buffer, form)
-            sys.stdout.buffer.flush()
+            _to_stdout(found, form)
     return 0
 
 
 def _told(words: Sequence[str], name: str | None) -> tuple[Sequence[str], str]:
     """Return the runs, and the SQL where no ready question is asked."""
     paths = words if name is not None else words[:-1]
-    if paths and (name is not None or not Path(words[-1]).is_dir()):
+    if paths and (name is not None or not _is_there(words[-1])):
         for path in paths:
-            if not Path(path).exists():
+            if not _is_there(path):
                 raise UsageError(
                     f"There is no run {path!r}. Give run folders first, then the SQL in quotes as one word."
                     if name is None
@@ -120,6 +118,13 @@ def _told(words: Sequence[str], name: str | None) -> tuple[Sequence[str], str]:
         return paths, "" if name is not None else words[-1]
     raise UsageError('Give run folders and then SQL in quotes, as in `scanner report query run "SELECT count(*) FROM matches"`, '
                      "or --question NAME. `scanner report query --list` lists the questions.")  # fmt: skip
+
+
+def _is_there(word: str) -> bool:
+    try:
+        return Path(word).is_dir()
+    except OSError:  # SQL may be longer than any path
+        return False
 
 
 def _form_of(out: str | None) -> str:
@@ -141,6 +146,16 @@ def _values(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--set {one}: a name and a value are expected, as in --set top=5.")
         values[name] = value
     return values
+
+
+def _to_stdout(found: Stream, form: str) -> None:
+    from scanner.report.answers import write_answer
+
+    try:
+        write_answer(found, sys.stdout.buffer, form)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # `| head` has seen enough; what is still buffered must not be tried again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _to_file(found: Stream, path: Path, form: str) -> int:

@@ -187,13 +187,15 @@ class Database:
     def _in_words(self, error: Exception, sql: str, parameters: Parameters | None = None) -> QueryError:
         import duckdb
 
-        limits: dict[str, Any] = {"memory_bytes": self.memory_bytes, "time_limit_s": self.time_limit_s}
+        def said(error: Exception, before: int = 0) -> QueryError:
+            return in_words(error, sql, memory_bytes=self.memory_bytes, time_limit_s=self.time_limit_s, before=before)
+
         if not has_place(error):  # `sql` of the Python layer leaves out what `execute` says
             try:
                 self._root.cursor().execute(f"EXPLAIN {sql}", parameters)
             except duckdb.Error as located:
-                return in_words(located, sql, before=len("EXPLAIN "), **limits)
-        return in_words(error, sql, **limits)
+                return said(located, before=len("EXPLAIN "))
+        return said(error)
 
     def _refuse(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
         import duckdb

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def test_sql_is_answered_on_stdout_as_it_is(run, done: Path):
     ran = run("report", "query", done, "SELECT run, count(*) AS faces FROM queries GROUP BY run")
 
     assert (ran.code, ran.out, ran.err) == (0, "run,faces\nrun,4\n", "")
+
+
+def test_sql_may_be_longer_than_a_path(run, done: Path):
+    ran = run("report", "query", done, "SELECT count(*) AS n FROM queries WHERE " + " AND ".join(["face = 0"] * 500))
+
+    assert (ran.code, ran.out, ran.err) == (0, "n\n4\n", "")
 
 
 def test_a_ready_question_is_answered(run, done: Path):
@@ -145,6 +152,21 @@ def test_parquet_does_not_go_to_a_terminal(run, done: Path, monkeypatch: pytest.
     ran = run("report", "query", done, "FROM runs", "--format", "parquet")
 
     assert (ran.code, ran.err) == (2, "error: Parquet is not for a terminal. Add --out FILE.\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(done: Path):
+    sql = "SELECT md5(a.query_id || b.query_id || c.query_id || d.query_id) AS text FROM " + ", ".join(
+        f"(FROM queries UNION ALL FROM queries UNION ALL FROM queries) AS {name}" for name in "abcd"
+    )
+    command = [sys.executable, "-m", "scanner", "report", "query", str(done), sql]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "text\n"
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert (process.returncode, said) == (0, "")
 
 
 def test_limits_are_the_users(run, done: Path):
