@@ -23,7 +23,7 @@ def find_runs(paths: Sequence[Path | str]) -> list[Path]:
     when it is named itself.  Hidden folders and linked ones are passed over.
 
     Raises:
-        ArtefactError: a path is not there, or no path has a finished run.
+        ArtefactError: a path is not there, no path has a finished run, or a run's name is no UTF-8.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -36,6 +36,8 @@ def find_runs(paths: Sequence[Path | str]) -> list[Path]:
             f"No finished run is at or below {named}: no folder there has a {_SUMMARY} of `scanner scan`. It is written "
             "last, so the run may not have finished."
         )
+    for run in found:
+        _refuse_unless_text(run)
     return list(found)
 
 
@@ -72,6 +74,13 @@ def _runs_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             yield Path(current)
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=_natural)
+
+
+def _refuse_unless_text(run: Path) -> None:
+    try:
+        str(run).encode()
+    except UnicodeEncodeError as error:
+        raise ArtefactError(f"The run {ascii(str(run))} has a name that is no UTF-8. Rename the folder.") from error
 
 
 def _is_run(folder: Path) -> bool:

@@ -70,6 +70,13 @@ def test_no_run_is_an_error_that_says_where_was_looked(tmp_path: Path):
         find_runs([])
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path):
+    empty_run(tmp_path / "run-\udcff")
+
+    with pytest.raises(ArtefactError, match=r"run-\\udcff' has a name that is no UTF-8\. Rename the folder\.$"):
+        find_runs([tmp_path])
+
+
 def test_a_run_of_a_night_is_called_by_night_and_name(tmp_path: Path):
     of_night = empty_run(tmp_path / "state" / "nights" / "000012" / "faces")
     alone = empty_run(tmp_path / "state" / "000012" / "faces")
