@@ -187,7 +187,7 @@ def as_page(result: dict[str, Any]) -> str:
         f"Runs opened in {result['opened_s']:.2f} s. Medians of {args['rounds']} rounds: seconds by the clock, which a busy "
         "machine stretches, and of processor time. Memory: the most of the process, of which about 150 MiB are libraries.",
         "",
-        "| question | seconds | of all threads' processors | rows | memory MiB |",
+        "| question | seconds | processor seconds | rows | memory MiB |",
         "|---|---|---|---|---|",
     ]
     lines += [

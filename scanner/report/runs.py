@@ -80,7 +80,7 @@ def _refuse_unless_text(run: Path) -> None:
     try:
         str(run).encode()
     except UnicodeEncodeError as error:
-        raise ArtefactError(f"The run {ascii(str(run))} has a name that is no UTF-8. Rename the folder.") from error
+        raise ArtefactError(f"The run {str(run)!a} has a name that is no UTF-8. Rename the folder.") from error
 
 
 def _is_run(folder: Path) -> bool:
