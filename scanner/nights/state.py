@@ -67,8 +67,8 @@ class State:
     def clear(self) -> None:
         """Remove what an ended night, or one that was killed while it wrote, left behind."""
         mark = self.tonight / "night.json"
-        if self.tonight.exists() and (not mark.exists() or artefacts.read_json(mark)["night"] in self.finished()[-1:]):
-            remove_folder(self.tonight)
+        if not mark.exists() or artefacts.read_json(mark)["night"] in self.finished()[-1:]:
+            remove_folder(self.tonight)  # also what is left of one that was being removed
         for pattern in (
             "candidates",
             "nulls",
