@@ -125,6 +125,7 @@ class _Reader:
             operation = _ON_SIZES.get(target) or aten_operation(target)
             if operation is None:
                 raise Unreadable(f"its step {target} is no plain tensor operation of torch")
+            _refuse_names(named, operation, target)
             made = self._made.call_function(operation, *self._open_batch(target, args, named))
         made.meta["nn_module_stack"] = _stack(node)
         if node.get("name"):
@@ -218,6 +219,14 @@ class _Reader:
         if kind == "as_name":
             return self._values[value]
         return self._values[value["name"]] if kind == "as_tensor" else value
+
+
+def _refuse_names(named: Mapping[str, Any], operation: Callable[..., Any], target: str) -> None:
+    """Refuse names of arguments that the operation has not: torch.fx writes them into Python code as they are."""
+    schema = getattr(operation, "_schema", None)
+    known = {argument.name for argument in schema.arguments} if schema is not None else set()
+    if not known.issuperset(named):
+        raise Unreadable(f"its step {target} is given an argument that this operation does not have")
 
 
 def _fold(module: fx.GraphModule) -> None:

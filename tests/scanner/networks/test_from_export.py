@@ -226,6 +226,25 @@ def test_names_in_the_archive_do_not_become_code(
     assert not list(tmp_path.glob("harm*"))
 
 
+def test_a_name_of_an_argument_does_not_become_code(tmp_path: Path) -> None:
+    """torch.fx writes `NAME = VALUE` into the code that it makes of a graph."""
+    source = export(tiny_vgg, tmp_path / "net.pt2")
+    evil = f"x = __import__('pathlib').Path({str(tmp_path / 'harm')!r}).touch(), y"
+
+    def change(name: str, old: bytes) -> bytes:
+        if not name.startswith("models/"):
+            return old
+        document = json.loads(old)
+        steps = document["graph_module"]["graph"]["nodes"]
+        step = next(step for step in steps if step["target"] == "torch.ops.aten.relu.default")
+        step["inputs"].append({"name": evil, "arg": {"as_int": 1}, "kind": 2})
+        return json.dumps(document).encode()
+
+    with pytest.raises(ModelError, match=r"relu.default is given an argument that this operation does not have"):
+        module_from_export(rewritten(source, tmp_path / "bad.pt2", change))(example_of(tiny_vgg, 2))
+    assert not (tmp_path / "harm").exists()
+
+
 def test_a_size_formula_is_never_evaluated(tmp_path: Path) -> None:
     source = export(Odd, tmp_path / "net.pt2")
     harm = f"__import__('os').mknod({str(tmp_path / 'harm')!r})"
