@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from scanner.errors import SourceError
 from scanner.sources.embeddings import FINGERPRINT_KEY, ROWS_MAX, EmbeddingRows, unit_rows
 from scanner.sources.location import Location
-from scanner.sources.parquet import columns_sentence, open_parquet, text_column
+from scanner.sources.parquet import columns_sentence, open_parquet, rows_of_groups, text_column
 
 
 class ParquetEmbeddings:
@@ -31,12 +31,10 @@ class ParquetEmbeddings:
         with location.open() as file:
             parquet = open_parquet(file, self.uri)
             schema = parquet.schema_arrow
-            self._group_rows = [
-                int(parquet.metadata.row_group(group).num_rows) for group in range(parquet.metadata.num_row_groups)
-            ]
+            self._size_bytes = file.seek(0, 2)
+            self._group_rows = rows_of_groups(parquet, self._size_bytes, self.uri)
             kind = _vector_type(schema, column, self.uri)
             self.dim = kind.list_size if pa.types.is_fixed_size_list(kind) else _usual_length(parquet, column)
-            self._size_bytes = file.seek(0, 2)
         if self.count() and not self.dim:
             raise SourceError(f"Column {column!r} of {self.uri} holds no numbers in its first rows.")
         names = [text_column(schema, name, self.uri, must_be=False) for name in ("id", "uri", "identity")]

@@ -17,6 +17,8 @@ from scanner.sources.options import IdentityFrom
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
+NAME_CHARS_MAX: Final = 4096
+"""The longest name that is kept, as of a path on Linux; a tar can give each of its members a name of a megabyte."""
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
 
@@ -33,13 +35,14 @@ def suffix_of(name: str) -> str:
 
 
 def is_safe_name(name: str) -> bool:
-    """Tell whether a member's name stays inside its archive and can be printed."""
-    inside = not name.startswith(("/", "\\")) and not _DRIVE.match(name)
+    """Tell whether a member's name stays inside its archive, can be printed and is no longer than a path may be."""
+    inside = len(name) <= NAME_CHARS_MAX and not name.startswith(("/", "\\")) and not _DRIVE.match(name)
     return inside and name.isprintable() and ".." not in re.split(r"[/\\]", name)
 
 
 def plain_name(name: str) -> str:
-    r"""Return a member's name without leading `./`, everything unprintable written as `\x1b`."""
+    r"""Return a member's name without leading `./`, cut to a path's length, everything unprintable written as `\x1b`."""
+    name = name[:NAME_CHARS_MAX]
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     if name.isprintable():

@@ -29,10 +29,10 @@ _PERSON_BYTES: Final = _HEADER.size + 4 * _PERSON_LABELS
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A record's label and its image; a header or person record of the convention has no image."""
+    """A record's first label, of `flag` (0 is one as well), and its image; the convention's own records have no image."""
 
     flag: int
-    labels: tuple[float, ...]
+    label: float
     data: bytes
 
 
@@ -137,10 +137,9 @@ class RecordSource:
         return Item(uri, record.data, identity)
 
     def _identity(self, record: _Record) -> str | None:
-        if self._options.identity_from is IdentityFrom.NOTHING or not record.labels:
+        if self._options.identity_from is IdentityFrom.NOTHING:
             return None
-        label = record.labels[0]
-        return str(int(label)) if label.is_integer() else str(label)
+        return str(int(record.label)) if record.label.is_integer() else str(record.label)
 
     def _read_first(self, frames: FrameReader) -> int | None:
         """Return where the images end if the file follows the face-recognition convention."""
@@ -152,9 +151,9 @@ class RecordSource:
             )
             raise SourceError(message) from None
         record = _parse(payload) if isinstance(payload, bytes) else None
-        if record is None or record.data or not record.flag or not record.labels[0].is_integer():
+        if record is None or record.data or not record.flag or not record.label.is_integer():
             return None
-        return int(record.labels[0])
+        return int(record.label)
 
     def _index_location(self) -> Location:
         name = self.uri.rpartition("/")[2]
@@ -192,11 +191,13 @@ def _parse(payload: bytes) -> _Record | None:
         return None
     flag, label, _, _ = _HEADER.unpack_from(payload)
     if not flag:
-        return _Record(0, (label,), payload[_HEADER.size :])
+        return _Record(0, label, payload[_HEADER.size :])
     end = _HEADER.size + 4 * flag
     if len(payload) < end:
         return None
-    return _Record(flag, struct.unpack_from(f"<{flag}f", payload, _HEADER.size), payload[end:])
+    # The others are not looked at, and as Python's numbers they would take eight times the record's size.
+    (first,) = struct.unpack_from("<f", payload, _HEADER.size)
+    return _Record(flag, first, payload[end:])
 
 
 def _is_person(payload: bytes | int) -> bool:

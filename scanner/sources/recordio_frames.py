@@ -14,6 +14,8 @@ MAGIC: Final = struct.pack("<I", 0xCED7230A)
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _LENGTH_BITS: Final = 29
 _STEP_BYTES: Final = 1 << 20
+_FIRST_STEP_BYTES: Final = 4096
+"""The next record usually begins close by; a file of nothing but damaged ones would else be read over and over."""
 
 
 class RecordCutError(Exception):
@@ -87,9 +89,11 @@ class FrameReader:
     def resync(self) -> None:
         """Go to the next frame that can begin a record, or to the end."""
         at = self._at + -self._at % 4
+        step = _FIRST_STEP_BYTES
         while at < self._size:
             self._file.seek(at)
-            block = self._file.read(_STEP_BYTES)
+            block = self._file.read(step)
+            step = min(2 * step, _STEP_BYTES)
             found = _first_frame(block)
             if found is not None:
                 at += found

@@ -23,6 +23,8 @@ from scanner.sources.tar_walk import ArchiveCutError, Member, MemberKind, TarWal
 
 WAITING_MAX: Final = 8
 """How many images of one key wait for their label at most: bounds memory at WAITING_MAX * bytes_max."""
+LABELS_MAX: Final = 64
+"""How many label files one key may have; a few kilobytes of a gzipped tar could else hold any number of them."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
@@ -128,7 +130,10 @@ class TarSource:
             label = read_sidecar(member.name, walk.read_data())
         except BadLabelError as error:
             return Reject(uri, Reason.BAD_RECORD, str(error))
-        labels[plain_name(member.name).rpartition(".")[0]] = label
+        key = plain_name(member.name).rpartition(".")[0]
+        if len(labels) >= LABELS_MAX and key not in labels:
+            return Reject(uri, Reason.BAD_RECORD, f"one key has more than {LABELS_MAX} label files")
+        labels[key] = label
         return None
 
     def _take(self, walk: TarWalk, member: Member, *, is_wanted: bool) -> Item | Reject | None:

@@ -22,6 +22,7 @@ ZERO_BLOCKS_MAX: Final = 2048
 GZIP_SKIP_BYTES_MAX: Final = 8 << 30
 """The largest member of a gzipped tar that is passed over: it has to be unpacked to get past it."""
 _STEP_BYTES: Final = 1 << 20
+_SPARSE: Final = "GNU.sparse."
 
 _TABLES: Final = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, b"g")
 
@@ -102,7 +103,7 @@ class TarWalk:
             return self._member(header, fields)
 
     def _member(self, header: tarfile.TarInfo, fields: dict[str, str]) -> Member:
-        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in fields)
+        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or _SPARSE in fields
         size = header.size
         if "size" in fields:
             size = int(fields["size"]) if fields["size"].isdecimal() and len(fields["size"]) < 20 else -1  # noqa: PLR2004
@@ -159,7 +160,7 @@ class TarWalk:
         return table[:size]
 
     def _pax_fields(self, table: bytes) -> dict[str, str]:
-        """Return the `key=value` records of a pax table."""
+        """Return the records of a pax table that matter here: any number of tables may follow one another."""
         fields = {}
         at = 0
         while at < len(table) and table[at]:
@@ -168,7 +169,10 @@ class TarWalk:
             key, equals, value = table[at + len(digits) + 1 : at + length - 1].partition(b"=")
             if not length or not equals:
                 raise self._cut("at a header that makes no sense")
-            fields[_text(key)] = _text(value)
+            if key.startswith(_SPARSE.encode()):
+                fields[_SPARSE] = ""
+            elif key in {b"path", b"size"}:
+                fields[key.decode()] = _text(value)
             at += length
         return fields
 
