@@ -17,7 +17,7 @@ import pyarrow as pa
 from indexes.atomic import sync_folder
 from indexes.codec import TRAIN_ROWS, TRAIN_ROWS_MIN, Codec, fit_codec
 from indexes.codec_file import encode_codec, read_codec, write_codec
-from indexes.errors import IndexesError
+from indexes.errors import FormatError, IndexesError
 from indexes.index import Index, open_index
 from indexes.lock import LOCK_NAME, write_lock
 from indexes.manifest import (
@@ -193,8 +193,13 @@ def encode_schema(schema: pa.Schema) -> str:
 
 
 def decode_schema(text: str) -> pa.Schema:
-    """Return the schema that `encode_schema` wrote."""
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    """Return the schema that `encode_schema` wrote; raises FormatError for anything else."""
+    try:
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FormatError(
+            f"the manifest's schema cannot be read ({type(error).__name__}). Restore the index from a copy or build it again."
+        ) from error
 
 
 def _fit(folder: Path, manifest: Manifest) -> Codec:

@@ -41,12 +41,12 @@ def read_codec(folder: Path, *, dim: int) -> Codec:
         axes = load(_content(folder / TENSORS_NAME))["axes"]
         described = json.loads(_content(folder / JSON_NAME))
         kept, seed = int(described["kept"]), int(described["seed"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as problem:
         raise FormatError(
             f"the codec in '{folder}' cannot be read ({type(problem).__name__}). "
             "Restore it from a copy, or build the index again."
         ) from problem
-    if axes.dtype != np.float32 or axes.ndim != MATRIX_NDIM or axes.shape[0] != dim:
+    if axes.dtype != np.float32 or axes.ndim != MATRIX_NDIM or axes.shape[0] != dim or not np.isfinite(axes).all():
         raise FormatError(
             f"the codec in '{folder}' has axes {axes.shape}, which do not fit vectors of {dim} components. "
             "Restore it from a copy."

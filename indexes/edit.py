@@ -34,6 +34,7 @@ from indexes.manifest import (
     write_manifest,
 )
 from indexes.references import Part
+from indexes.row_files import damage_explained
 from indexes.sealed import parquet_source
 from indexes.segment import ID_COLUMN, ROW_GROUP_ROWS, ROWS_NAME, SegmentWriter, describe_file
 from indexes.vectors import VectorBatch
@@ -183,9 +184,10 @@ def _rewrite(path: Path, manifest: Manifest, record: SegmentRecord, part: Part, 
         for start in range(0, record.rows, ROW_GROUP_ROWS):
             kept = np.flatnonzero(alive[start : start + ROW_GROUP_ROWS])
             if kept.size:
-                table = source.read_row_group(start // ROW_GROUP_ROWS).select(schema.names)
+                with damage_explained(segments / record.name / ROWS_NAME):
+                    table = source.read_row_group(start // ROW_GROUP_ROWS).select(schema.names).take(kept).cast(schema)
                 vectors = VectorBatch(part.vectors[start + kept].astype(np.float32))
-                writer.write(part.ids[start + kept], vectors, table.take(kept).cast(schema))
+                writer.write(part.ids[start + kept], vectors, table)
     if writer.record is None:
         raise IndexesError(f"segment {name} was not written. Please report this.")
     return writer.record
@@ -195,14 +197,15 @@ def _ids_where(index: Index, where: Mapping[str, Sequence[Any]]) -> npt.NDArray[
     types = {name: index.schema_of([name]).field(name).type for name in where}
     fits = [pc.field(name).isin(pa.array(list(values), type=types[name])) for name, values in where.items()]
     # Segment by segment, and within one only the row groups that may hold a value: not the whole column in memory.
-    found = [
-        pq.read_table(
-            parquet_source(index.path / SEGMENTS_FOLDER / segment.name / ROWS_NAME),
-            columns=[ID_COLUMN],
-            filters=reduce(and_, fits),
-        )
-        for segment in index.manifest.segments
-    ]
+    with damage_explained(index.path / SEGMENTS_FOLDER):
+        found = [
+            pq.read_table(
+                parquet_source(index.path / SEGMENTS_FOLDER / segment.name / ROWS_NAME),
+                columns=[ID_COLUMN],
+                filters=reduce(and_, fits),
+            )
+            for segment in index.manifest.segments
+        ]
     ids = np.concatenate([np.empty(0, np.int64), *(table.column(0).to_numpy() for table in found)])
     return np.setdiff1d(ids, index.erased_ids())
 

@@ -26,6 +26,7 @@ from indexes.engine import Engine
 from indexes.errors import FormatError, MismatchError, UnknownIdError
 from indexes.manifest import MANIFEST_NAME, SEGMENTS_FOLDER, Manifest, read_manifest
 from indexes.references import Part, References
+from indexes.row_files import damage_explained, read_ids
 from indexes.sealed import parquet_source
 from indexes.segment import ID_COLUMN, ROW_GROUP_ROWS, ROWS_NAME, open_segment
 
@@ -132,18 +133,17 @@ class Index:
             tables.append(self._read_rows(number, rows[mine] - starts[number], columns))
             places.append(mine)
         back = np.argsort(np.concatenate([np.empty(0, np.int64), *places]))
-        return pa.concat_tables(tables).take(back)
+        with damage_explained(self.path / SEGMENTS_FOLDER):
+            return pa.concat_tables(tables).take(back)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one metadata column of all rows that are not erased, in order of id."""
         files = [self._segment_path(segment.name) / ROWS_NAME for segment in self.manifest.segments]
-        tables = [
-            self.schema_of([name]).empty_table(),
-            *(pq.read_table(parquet_source(file), columns=[name]) for file in files),
-        ]
-        values = pa.concat_tables(tables).column(0)
-        alive = self.references().alive
-        return values if alive is None else values.filter(pa.array(alive))
+        empty, alive = self.schema_of([name]).empty_table(), self.references().alive
+        with damage_explained(self.path / SEGMENTS_FOLDER):
+            tables = [pq.read_table(parquet_source(file), columns=[name]) for file in files]
+            values = pa.concat_tables([empty, *tables]).column(0)
+            return values if alive is None else values.filter(pa.array(alive))
 
     def add(self, blocks: "Iterable[Block]") -> "Index":
         """Add blocks as new segments, in one commit; ids go on from `next_id`. Returns itself."""
@@ -187,7 +187,7 @@ class Index:
         for segment in self.manifest.segments:
             folder = self._segment_path(segment.name)
             arrays = open_segment(folder, segment, dim=self.dim, dtype=self.manifest.dtype)
-            ids = pq.read_table(parquet_source(folder / ROWS_NAME), columns=[ID_COLUMN]).column(0).to_numpy()
+            ids = read_ids(folder / ROWS_NAME, ID_COLUMN)
             if ids.shape[0] != segment.rows or np.any(np.diff(ids) <= 0):
                 raise FormatError(
                     f"'{folder / ROWS_NAME}' has {ids.shape[0]} ids, expected {segment.rows} ascending "
@@ -228,9 +228,9 @@ class Index:
     def _read_rows(self, number: int, rows: npt.NDArray[np.int64], columns: Sequence[str] | None) -> pa.Table:
         folder = self._segment_path(self.manifest.segments[number].name)
         groups, group_of = np.unique(rows // ROW_GROUP_ROWS, return_inverse=True)
-        with pq.ParquetFile(parquet_source(folder / ROWS_NAME)) as file:
+        with damage_explained(folder / ROWS_NAME), pq.ParquetFile(parquet_source(folder / ROWS_NAME)) as file:
             table = file.read_row_groups(groups.tolist(), columns=columns)
-        return table.take(group_of * ROW_GROUP_ROWS + rows % ROW_GROUP_ROWS)
+            return table.take(group_of * ROW_GROUP_ROWS + rows % ROW_GROUP_ROWS)
 
     def schema_of(self, columns: Sequence[str] | None = None) -> pa.Schema:
         """Return the schema of some metadata columns, `id` among them if wanted; raises MismatchError for unknown ones."""
@@ -248,7 +248,7 @@ class Index:
     def erased_ids(self) -> npt.NDArray[np.int64]:
         """Return the ids that are erased and still stored."""
         folder = self.path / TOMBSTONES_FOLDER
-        lists = [pq.read_table(folder / record.name).column(0).to_numpy() for record in self.manifest.tombstones]
+        lists = [read_ids(folder / record.name, ID_COLUMN) for record in self.manifest.tombstones]
         return np.concatenate([np.empty(0, np.int64), *lists])
 
     def _check_files(self) -> None:

@@ -156,7 +156,7 @@ def _without_old_codes(document: Mapping[str, Any]) -> Mapping[str, Any]:
 def _parse_object(path: Path, content: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"'{path}' is no JSON ({error}). Restore it from a copy or build the index again.") from None
     if not isinstance(document, dict):
         raise FormatError(f"'{path}' holds no JSON object. Restore it from a copy.")

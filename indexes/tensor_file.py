@@ -129,7 +129,7 @@ def _read_header(file: IO[bytes] | SealedReader, path: Path, name: str) -> tuple
         dtype = np.dtype(_DTYPE_NAMES[entry["dtype"]])
         rows, columns = (int(value) for value in entry["shape"])
         begin, end = (int(value) for value in entry["data_offsets"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"'{path}' has no sound safetensors header for '{name}'. {_RESTORE}") from error
     expected = rows * columns * dtype.itemsize
     held = size - 8 - length

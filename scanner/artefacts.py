@@ -77,6 +77,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 1
+_VERSION_DIGITS_MAX: Final = 9
 _NAME_KEY: Final = b"identity_leak.schema"
 _VERSION_KEY: Final = b"identity_leak.version"
 _COLUMNS_KEY: Final = b"identity_leak.columns"
@@ -185,20 +186,25 @@ def open_artefact(path: Path, name: str) -> pq.ParquetFile:
         except FileNotFoundError as error:
             message = f"{path} is not there. It is written last: the run has probably not finished."
             raise ArtefactError(message) from error
-    stamp = file.schema_arrow.metadata or {}
+        try:
+            schema, names = file.schema_arrow, file.schema_arrow.names
+        except BaseException:
+            file.close()
+            raise
+    stamp = schema.metadata or {}
     found = stamp.get(_NAME_KEY, b"").decode(errors="replace")
     version = stamp.get(_VERSION_KEY, b"0").decode(errors="replace")
     if found != name:
         file.close()
         raise ArtefactError(f"{path} holds {found or 'no artefact of ours'}, expected {name}. Name another file.")
-    if not version.isdecimal() or int(version) > SCHEMA_VERSION:
+    if not version.isdecimal() or len(version) > _VERSION_DIGITS_MAX or int(version) > SCHEMA_VERSION:
         file.close()
         raise ArtefactError(
             f"{path} is a {name} file of version {version}; this scanner reads up to {SCHEMA_VERSION}. "
             "Install the newer scanner that wrote it."
         )
     # Pages have checksums, the footer has none: a column renamed by a flipped bit would be read as missing.
-    if _COLUMNS_KEY in stamp and stamp[_COLUMNS_KEY].decode(errors="replace").split(" ") != file.schema_arrow.names:
+    if _COLUMNS_KEY in stamp and stamp[_COLUMNS_KEY].decode(errors="replace").split(" ") != names:
         file.close()
         raise ArtefactError(f"{path} is damaged: its columns are not those it says it has. Make it again.")
     return file
@@ -220,7 +226,7 @@ def read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is not there: is this a finished run?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} cannot be read: {error}. Make it again.") from error
     if not isinstance(document, dict):
         raise ArtefactError(f"{path} holds no JSON object. Make it again.")

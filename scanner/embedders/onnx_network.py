@@ -25,6 +25,7 @@ BATCH = {"cpu": 2, "cuda": 16}
 """Faces of one call. On a CPU more only push activations out of the caches: on the machine measured a face takes 18.5 ms
 alone, 18.7 in twos and 21.7 in sixteens (12.1, 12.1 and 13.5 for a lighter network), before `fast_prelu`."""
 _IMAGE_AXES = 4
+_SIDE_MAX, _BATCH_MAX = 2048, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,11 @@ def _plug(model: ModelFile, sidecar: Sidecar, *, fast_prelu: bool) -> _Plug:
         raise ModelError(
             f"{model.path} leaves its input size open. Say it in {model.path.with_suffix('.json').name} beside it: "
             '{"input_size": [112, 112]}.'
+        )
+    if max(width, height) > _SIDE_MAX or shape[0] > _BATCH_MAX:
+        raise ModelError(
+            f"{model.path} takes {shape[0] or 'any number of'} pictures of {width}x{height} at once; at most {_BATCH_MAX} of "
+            f"{_SIDE_MAX} pixels a side are supported. Export it with an open batch axis and the size of a face's crop."
         )
     outputs = [o.name for o in graph.output]
     wanted = sidecar.output or (outputs[0] if len(outputs) == 1 else None)

@@ -61,7 +61,7 @@ def read_sidecar(model_path: Path) -> tuple[Sidecar, bool]:
         return Sidecar(), False
     try:
         return Sidecar.model_validate(json.loads(path.read_text("utf-8"))), True
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise ModelError(f"{path} is no readable JSON: {error}.") from error
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scanner.networks.limits import unpacked_bytes
+
 _BYTES_MAX = 8 * 1024**3
 _AGAIN = "Save it again with torch.export.save of torch 2.9 or newer"
 KINDS = {
@@ -29,16 +31,18 @@ class Unreadable(Exception):
 
 
 class ExportArchive:
-    """An open archive with one model.
+    """An open archive of `file_bytes` bytes with one model.
 
     Attributes:
         document: the model's JSON, as it is.
     """
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, file_bytes: int) -> None:
         size = sum(entry.file_size for entry in archive.infolist())
         if size > _BYTES_MAX:
             raise Unreadable(f"it unpacks to {size} bytes; networks over {_BYTES_MAX} bytes are not opened")
+        if unpacked_bytes(archive, file_bytes) is not None:
+            raise Unreadable(f"it has {file_bytes} bytes and unpacks to {size}, but torch does not compress. {_AGAIN}")
         self._archive = archive
         self._names = {name.partition("/")[2]: name for name in archive.namelist()}
         models = [name for name in self._names if name.startswith("models/") and name.endswith(".json")]

@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from scanner.errors import ModelError
 from scanner.networks.export_archive import KINDS, ExportArchive, Unreadable
 from scanner.networks.export_layers import as_layer
+from scanner.networks.limits import ZIP_DAMAGE, steps_limited
 from scanner.networks.safe_ops import aten_operation
 
 _MEMORY = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
@@ -47,12 +48,12 @@ def module_from_export(path: Path) -> fx.GraphModule:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Reader(ExportArchive(archive)).module()
+            return _Reader(ExportArchive(archive, path.stat().st_size)).module()
     except OSError as error:
         raise ModelError(f"The network {path} cannot be read: {error.strerror}.") from error
     except Unreadable as error:
         raise ModelError(f"{path} cannot be used: {error}.") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+    except (*ZIP_DAMAGE, TypeError, AttributeError, ArithmeticError, AssertionError, SyntaxError) as error:
         raise ModelError(
             f"{path} is no complete torch.export archive: {type(error).__name__}: {error}. "
             "Save it again with torch.export.save of torch 2.9 or newer."
@@ -238,7 +239,8 @@ def _fold(module: fx.GraphModule) -> None:
         elif node.op == "call_function" and all(source in known for source in node.all_input_nodes):
             if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
                 continue
-            result = node.target(*fx.node.map_arg(node.args, known.get), **fx.node.map_arg(node.kwargs, known.get))
+            with steps_limited():
+                result = node.target(*fx.node.map_arg(node.args, known.get), **fx.node.map_arg(node.kwargs, known.get))
             if isinstance(result, Tensor):
                 name = f"folded_{len(known)}"
                 module.register_buffer(name, result)

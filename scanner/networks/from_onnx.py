@@ -21,6 +21,7 @@ import torch
 from torch import fx
 
 from scanner.errors import ModelError
+from scanner.networks.limits import check_input_shape, steps_limited
 from scanner.networks.onnx_arrays import ARRAYS
 from scanner.networks.onnx_build import Builder, Untranslatable
 from scanner.networks.onnx_layers import LAYERS
@@ -60,15 +61,16 @@ def module_from_onnx(
     nodes = _needed(graph, end)
     _refuse_unknown(nodes, path)
     shape = tuple(input_shape) if input_shape is not None else onnx_input_shape(inputs[0], path)
+    check_input_shape(shape, path)
     builder = Builder(_opset(model), inputs[0].name, shape)
     for name, array in weights.items():
         builder.put_constant(name, torch.from_numpy(array))
-    with torch.no_grad():
+    with torch.no_grad(), steps_limited():
         for index, node in enumerate(nodes):
             _translate(builder, node, index, path)
     try:
         return builder.finish(end)
-    except (Untranslatable, RuntimeError) as error:
+    except (Untranslatable, RuntimeError, KeyError, SyntaxError) as error:
         raise ModelError(f"{path} cannot be turned into torch: {error}.") from error
 
 
@@ -114,10 +116,15 @@ def _array(proto: Any, path: Path) -> Any:
 
     if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
         raise ModelError(f"{path} keeps its weights in other files. Save it as one file (onnx.save with its weights).")
-    array = numpy_helper.to_array(proto)
+    try:
+        array = np.array(numpy_helper.to_array(proto))
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+        raise ModelError(
+            f"{path}: {proto.name or 'a constant'} is damaged: {error}. Export the network again."
+        ) from error
     if array.dtype == np.uint64 or array.dtype.kind not in "fiub":
         raise ModelError(f"{path}: {proto.name or 'a constant'} is of kind {array.dtype}; numbers are needed.")
-    return np.array(array)
+    return array
 
 
 def _opset(model: Any) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from scanner.errors import ModelError
 from scanner.networks.from_export import module_from_export
+from scanner.networks.limits import ZIP_DAMAGE
 from scanner.networks.torchscript import load_torchscript
 
 OUR_PACKAGE = "scanner"
@@ -88,7 +89,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*ZIP_DAMAGE, OSError) as error:
         raise ModelError(f"{path} is damaged: {error}. Copy it again.") from error
     if any(name.startswith("models/") and name.endswith(".json") for name in names):
         return "pt2"

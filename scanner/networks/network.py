@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from scanner.errors import ModelError
+from scanner.networks.limits import check_input_shape, steps_limited
 from scanner.networks.pure import make_pure
 
 PREPROCESS = "preprocess"
@@ -117,6 +118,7 @@ def make_network(
     """
     if preprocessing is not None and len(input_shape) != _IMAGE_AXES:
         raise ModelError(f"{name}: preprocessing is for images, but the input has the shape {input_shape}.")
+    check_input_shape(input_shape, name)
     graph = trace(copy.deepcopy(module), name)
     _compare(graph, module, input_shape, name)
     if preprocessing is not None:
@@ -206,9 +208,9 @@ def _try_once(graph: fx.GraphModule, input_shape: tuple[int, ...], name: str) ->
 def _run(module: nn.Module, probe: Tensor, name: str) -> Any:
     """Return what a module answers; raises ModelError for what it raises, which tracing may have dropped from a graph."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), steps_limited():
             return module(probe)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError) as error:
         raise ModelError(
             f"{name} does not run on an input of the shape {tuple(probe.shape)}: {error}. "
             "Check the size under [input] in its description."

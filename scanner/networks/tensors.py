@@ -62,7 +62,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ArtefactError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         return _parse(data)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, struct.error, RuntimeError) as error:
         raise ArtefactError(
             f"{path} is no complete safetensors file: {error}. Copy it again, or save the weights with "
             "safetensors.torch.save_file."

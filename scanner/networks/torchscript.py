@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from scanner.errors import ModelError
+from scanner.networks.limits import ZIP_DAMAGE, unpacked_bytes
 from scanner.networks.safe_ops import is_harmless
 
 SCRIPT_BYTES_MAX = 4 * 1024**3
@@ -81,7 +82,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
             module: torch.jit.ScriptModule = torch.jit.load(_packed(entries), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (zipfile.BadZipFile, SyntaxError, ValueError, RuntimeError, OSError) as error:
+    except (*ZIP_DAMAGE, SyntaxError, OSError) as error:
         first_line = str(error).partition("\n")[0]
         raise ModelError(f"{path} is no complete TorchScript file: {first_line}. Save it again.") from error
     for weight in module.parameters():
@@ -92,8 +93,11 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 def _entries(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-        if size > SCRIPT_BYTES_MAX:
-            raise ModelError(f"{path} unpacks to {size} bytes; networks over {SCRIPT_BYTES_MAX} bytes are not opened.")
+        if size > SCRIPT_BYTES_MAX or unpacked_bytes(archive, path.stat().st_size):
+            raise ModelError(
+                f"{path} unpacks to {size} bytes; networks over {SCRIPT_BYTES_MAX} bytes, or much larger than their file, are "
+                "not opened. Save it again with torch.jit.save, which does not compress."
+            )
         return {name: archive.read(name) for name in archive.namelist()}
 
 

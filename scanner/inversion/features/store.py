@@ -61,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{path} is not there: {folder} holds no finished inverse. Make one with scanner invert features."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtefactError(f"{path} cannot be read: {error}. Make the inverse again.") from error
     if version != FORMAT or not told:
         raise ArtefactError(
