@@ -216,7 +216,7 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except FormatError as error:
         raise ArtefactError(str(error)) from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ArtefactError(f"{what}: {error}. Make it again.") from error
 
 

@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130 interrupted.
     """
     from indexes.errors import IndexesError
+    from scanner.cli.talk import shown
     from scanner.errors import ScannerError
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -107,11 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show(file=sys.stderr)
         return EXIT_USAGE
     except ScannerError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(shown(f"error: {error}"), err=True)
         return error.exit_code
     except (IndexesError, OSError) as error:
         room = _NO_ROOM if isinstance(error, OSError) and error.errno in _FULL else ""
-        click.echo(f"error: {error}{room}", err=True)
+        click.echo(shown(f"error: {error}{room}"), err=True)
         return EXIT_USAGE
     except Exception:  # noqa: BLE001 - the last line of defence says that the fault is ours
         traceback.print_exc()

@@ -30,16 +30,18 @@ for _command in (report_query.command, diff_command, acknowledge_command, trend_
 @talk_options
 def show_command(run: str, top: int, **given: Any) -> int:
     """Say in a few lines what a run found."""
+    from scanner.report.damage import damage_explained
     from scanner.report.page import headline
     from scanner.report.read import read_run
 
     quiet = quiet_value(given)
-    found = read_run(Path(run))
-    say(headline(found), quiet=quiet)
-    for group in found.groups[:top]:
-        name = group.identity if group.identity is not None else f"reference {group.reference_id}"
-        say(f"  {group.best_score:.3f}  {name}  ({group.index}; {group.matches} pairs)", quiet=quiet)
-    answer({"run": run, "counts": found.summary["counts"], **found.summary["results"]})
+    with damage_explained(Path(run)):
+        found = read_run(Path(run))
+        say(headline(found), quiet=quiet)
+        for group in found.groups[:top]:
+            name = group.identity if group.identity is not None else f"reference {group.reference_id}"
+            say(f"  {group.best_score:.3f}  {name}  ({group.index}; {group.matches} pairs)", quiet=quiet)
+        answer({"run": run, "counts": found.summary["counts"], **found.summary["results"]})
     return 0
 
 
@@ -48,11 +50,13 @@ def show_command(run: str, top: int, **given: Any) -> int:
 @talk_options
 def html_command(run: str, **given: Any) -> int:
     """Write report.html again, of a run or of duplicates."""
+    from scanner.report.damage import damage_explained
     from scanner.report.dedupe_page import write_dedupe_page
     from scanner.report.page import write_page
 
     quiet = quiet_value(given)
-    path = write_dedupe_page(Path(run)) if (Path(run) / "dedupe.json").is_file() else write_page(Path(run))
+    with damage_explained(Path(run)):
+        path = write_dedupe_page(Path(run)) if (Path(run) / "dedupe.json").is_file() else write_page(Path(run))
     say(f"{path} written", quiet=quiet)
     answer({"page": str(path)})
     return 0

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # the command line starts fast
     from scanner.jobs.scanning.estimate import Estimate
 
 LINE_EVERY_S = 30.0
+TEXT_CHARS_MAX = 20_000
+"""What of a message is shown: a broken document can put any amount of itself into one."""
 
 
 @contextmanager
@@ -36,7 +38,17 @@ def talk(*, quiet: bool) -> Iterator[Progress]:
 def say(text: str, *, quiet: bool = False) -> None:
     """Write a line of talk."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(shown(text), err=True)
+
+
+def shown(text: str) -> str:
+    """Return a text that a terminal only shows: names and labels come from files, and may hold what it would obey."""
+    cut = text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]} ..."
+    if cut.replace("\n", "").isprintable():
+        return cut
+    from scanner.sources.names import printable
+
+    return "\n".join(map(printable, cut.split("\n")))
 
 
 def answer(document: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import io
+import pickletools
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -79,6 +80,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     try:
         entries = _entries(path)
         _refuse_harm(entries, path)
+        _check_lengths(entries)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
             module: torch.jit.ScriptModule = torch.jit.load(_packed(entries), map_location="cpu")  # type: ignore[no-untyped-call]
@@ -112,6 +114,14 @@ def _packed(entries: dict[str, bytes]) -> io.BytesIO:
             archive.writestr(name, content)
     packed.seek(0)
     return packed
+
+
+def _check_lengths(entries: Mapping[str, bytes]) -> None:
+    """Raise ValueError where an instruction claims more bytes than there are: torch makes room for them before it looks."""
+    for name, content in entries.items():
+        if name.endswith(".pkl"):
+            for _ in pickletools.genops(content):  # names the instructions, runs none
+                pass
 
 
 def _refuse_harm(entries: dict[str, bytes], path: Path) -> None:

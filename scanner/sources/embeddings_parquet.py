@@ -77,7 +77,7 @@ class ParquetEmbeddings:
                 if passed < batch.num_rows:
                     yield self._block(batch.slice(passed), first + passed)
                 first += batch.num_rows
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, ValueError):  # also names that are no UTF-8
             pass
         for start in range(max(first, skip), end, rows_max):
             lost = dict.fromkeys(range(start, min(start + rows_max, end)), f"row group {group} cannot be read")

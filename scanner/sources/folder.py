@@ -6,20 +6,20 @@ others there were is `ignored_count`.  Links are followed as far as they stay in
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from scanner.errors import SourceError
 from scanner.records import Item, Reason, Reject
 from scanner.sources.labels import LABELS_NAME, read_dataset_json
 from scanner.sources.location import Location, read_at_most, stopped
-from scanner.sources.names import identity_of, is_image_name, listing_hash, text_of
+from scanner.sources.names import identity_of, is_image_name, listing_hash, printable, text_of
 from scanner.sources.options import LABELS_BYTES_MAX, IdentityFrom, Options
 
 REQUESTS_MAX: Final = 8
@@ -94,7 +94,7 @@ class FolderSource:
         return Listed(name, "", None, "", Reason.UNREADABLE, "the file was gone before it was read")
 
     def _uri_of(self, entry: Listed) -> str:
-        return f"{self.uri}/{entry.name}" if entry.name else self.uri
+        return f"{self.uri}/{printable(entry.name)}" if entry.name else self.uri
 
     def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
         """Yield in the order of the relative paths."""
@@ -137,7 +137,7 @@ class FolderSource:
         """Return the file's first bytes, or why it alone cannot be read."""
         try:
             if self._location.is_local:
-                with Path(entry.path).open("rb") as file:
+                with open(entry.path, "rb", opener=_open_file) as file:
                     return read_at_most(file, bytes_max, step_bytes=(entry.size or 0) + 1)
             # A store answers a range of an empty object with an error, so a known size asks for all.
             end = bytes_max if entry.size is None else None
@@ -162,6 +162,15 @@ class FolderSource:
             message = f"{place.uri} is larger than {LABELS_BYTES_MAX} bytes.  Split the folder, or take no identities."
             raise SourceError(message)
         return read_dataset_json(data, place.uri), listing_hash([data.hex()])
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file that was one when it was listed; what has become a pipe since then would wait for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "no file any longer")
 
 
 def _list_local(location: Location) -> tuple[list[Listed], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -56,9 +57,9 @@ def _read_lines(place: Location) -> Any:
 def _read_array(place: Location) -> Any:
     with place.open() as file:
         try:
-            # An archive of arrays (.npz) and pickled objects end here as well.
+            # An archive of arrays (.npz) and pickled objects end here as well, and headers that are no Python literal.
             array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError):
+        except (ValueError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError, TokenError):
             array = np.zeros((0, 0))
     if array.ndim != 1 or array.dtype.kind not in "Uiu":
         raise SourceError(f"{place.uri} is no array of ids: (n,) texts or whole numbers are needed, without pickle.")
@@ -70,9 +71,10 @@ def _read_csv(place: Location) -> Any:
     with place.open() as file:
         try:
             table = pa_csv.read_csv(file, convert_options=pa_csv.ConvertOptions(column_types=texts))
+            names = table.column_names
         except (pa.ArrowException, ValueError):
             raise SourceError(f"{place.uri} is no CSV file with one header line.  Mend it.") from None
-    return table.select(_name_columns(place.uri, table.column_names))
+    return table.select(_name_columns(place.uri, names))
 
 
 def _read_parquet(place: Location) -> Any:
@@ -84,6 +86,7 @@ def _read_parquet(place: Location) -> Any:
             text_column(schema, name, place.uri, must_be=True)
         try:
             table = parquet.read(columns=names)
+            table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError):
             raise SourceError(f"{place.uri} is damaged.  {columns_sentence(schema)}  Fetch it again.") from None
     return table.cast(pa.schema([(name, pa.string()) for name in names])).select(names)

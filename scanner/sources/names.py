@@ -45,9 +45,14 @@ def plain_name(name: str) -> str:
     name = name[:NAME_CHARS_MAX]
     while name.startswith("./"):
         name = name[2:].lstrip("/")
-    if name.isprintable():
-        return name
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    return printable(name)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with everything that a terminal would obey or hide written as `\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def text_of(path: str) -> str:
@@ -63,7 +68,7 @@ def member_uri(archive_uri: str, name: str) -> str:
 def identity_of(name: str, identity_from: IdentityFrom, label: str | None) -> str | None:
     """Return the identity of the image with this name, given what the format's labels say."""
     if identity_from is IdentityFrom.LABELS:
-        return label
+        return None if label is None else printable(label)
     path = PurePosixPath(plain_name(name))
     if identity_from is IdentityFrom.FOLDER:
         return path.parts[0] if len(path.parts) > 1 else None

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from scanner.errors import SourceError, UsageError
 from scanner.records import Item, Reason, Reject
 from scanner.sources.location import Location
-from scanner.sources.names import member_uri
+from scanner.sources.names import member_uri, printable
 from scanner.sources.options import IdentityFrom, Options
 
 IMAGE_COLUMN: Final = "image"
@@ -98,7 +98,7 @@ class ParquetSource:
         identity = None
         if self._identity:
             value = batch.column(self._identity)[index].as_py()
-            identity = None if value is None else str(value)
+            identity = None if value is None else printable(str(value))
         value = batch.column(self._image)[index]
         is_struct = pa.types.is_struct(value.type)
         scalar = value["bytes"] if is_struct and value.is_valid else value
@@ -140,10 +140,14 @@ def open_parquet(file: IO[bytes], uri: str) -> Any:
         SourceError: it is no Parquet file, or its footer is damaged.
     """
     try:
-        return pq.ParquetFile(file, pre_buffer=False)
+        opened = pq.ParquetFile(file, pre_buffer=False)
+        names = opened.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError):
         message = f"{uri} is no Parquet file, or it is cut: its footer cannot be read.  Fetch it again."
         raise SourceError(message) from None
+    if not all(map(str.isprintable, names)):
+        raise SourceError(f"{uri} has columns whose names cannot be printed.  Name them otherwise.")
+    return opened
 
 
 def rows_of_groups(footer: Any, size_bytes: int, uri: str) -> list[int]:

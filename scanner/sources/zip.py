@@ -119,7 +119,8 @@ class ZipSource:
 
 
 def _is_entry(info: zipfile.ZipInfo) -> bool:
-    return not info.is_dir() and is_image_name(info.filename.replace("\\", "/"))
+    # The standard library asks for the last letter of a name, and a damaged archive has members without one.
+    return bool(info.filename) and not info.is_dir() and is_image_name(info.filename.replace("\\", "/"))
 
 
 def _problem(info: zipfile.ZipInfo, bytes_max: int) -> tuple[Reason, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from scanner import artefacts
 from scanner.jobs.scanning.compare import differences_of, table_differences
 from scanner.jobs.scanning.joint import weigh_runs
 
+_WITNESS = re.compile(r"witness-[0-9]{1,4}")
 _FOUND = ("named_alone", "weight")
 """What `joint.json` says of each embedder that follows from the runs."""
 
@@ -20,7 +22,9 @@ def is_joint(folder: Path) -> bool:
 
 def witness_folders(folder: Path) -> list[Path]:
     """Return the further embedders' run folders, in order."""
-    return sorted(folder.glob("witness-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    found = [path for path in folder.glob("witness-*") if _WITNESS.fullmatch(path.name)]
+    # A link could lead back to the run itself, and round and round.
+    return sorted((path for path in found if not path.is_symlink()), key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def joint_differences(folder: Path) -> Iterator[str]:

@@ -64,16 +64,16 @@ def test_bad_files_are_rejects_between_good_ones(folder: Path, tmp_path: Path, t
 
 
 def test_file_that_cannot_be_read_is_a_reject(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_open = Path.open
+    real_open = os.open
 
-    def forbidden(path: Path, mode: str) -> object:
-        if path.name == "a.png":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real_open(path, mode)
+    def forbidden(path: str, flags: int) -> int:
+        if path.endswith("a.png"):
+            raise PermissionError(13, "Permission denied", path)
+        return real_open(path, flags)
 
     source = open_source(str(folder))
     (folder / "b" / "z.PNG").unlink()
-    monkeypatch.setattr(Path, "open", forbidden)
+    monkeypatch.setattr(os, "open", forbidden)
 
     assert [outcome(entry) for entry in source.entries()] == [
         ("a.png", "unreadable", "the file cannot be read (Permission denied)"),
