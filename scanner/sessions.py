@@ -7,6 +7,7 @@ and nobody would know why.  So the session's providers are compared with what wa
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from scanner.errors import ModelError, UsageError
 
 MODEL_BYTES_MAX = 2 * 1024**3
+TENSOR_NUMBERS_MAX = 1 << 29
+"""Numbers in one tensor of a graph, its open axes left out."""
+_SHAPE_BYTES_MAX = 4096
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -58,8 +62,8 @@ def read_model(path: Path) -> ModelFile:
     """Read an ONNX file and refuse what could reach outside it.
 
     Raises:
-        ModelError: not there, too large, not an ONNX graph, or its weights lie in other files (a path in
-            a downloaded graph could name any file of this machine).
+        ModelError: not there, too large, not an ONNX graph, with a tensor of billions of numbers, or its weights lie in other
+            files (a path in a downloaded graph could name any file of this machine).
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -79,7 +83,31 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(f"{path} is no ONNX network: its graph has no output.")
     if _reaches_out(model):
         raise ModelError(f"{path} keeps its weights in other files. Save it as one file (onnx.save with its weights).")
+    _refuse_vast(model, path)
     return ModelFile(path, data, hashlib.sha256(data).hexdigest())
+
+
+def _refuse_vast(model: Any, path: Path) -> None:
+    """Refuse a graph that asks for a tensor which no picture of a face needs, as far as its shapes can be told before it runs.
+
+    onnxruntime asks for the memory as soon as it opens a graph.  The weights of `model` are cleared.
+    """
+    import onnx
+
+    for weight in model.graph.initializer:
+        if len(weight.raw_data) > _SHAPE_BYTES_MAX:  # a shape is short, and all else only costs time here
+            weight.ClearField("raw_data")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (RuntimeError, ValueError):
+        return  # onnxruntime will say it with the node's name
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sides = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        if math.prod(side for side in sides if side > 0) > TENSOR_NUMBERS_MAX:
+            raise ModelError(
+                f"{path} makes a tensor of the shape {sides} at {value.name!r}; {TENSOR_NUMBERS_MAX} numbers are the most. "
+                "Name a network for pictures of faces."
+            )
 
 
 def _reaches_out(message: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scanner.embedders.sidecar import Sidecar
 from scanner.errors import ModelError
+from scanner.sessions import read_model
 
 MODEL_FOLDER = "~/.insightface/models"
 LICENCE = "insightface packs: non-commercial research only, unless you hold a licence"
@@ -32,6 +33,8 @@ def read_pack(name: str) -> Pack:
     from insightface.app import FaceAnalysis
 
     folder = Path(name).expanduser()
+    for path in sorted((folder if folder.is_dir() else Path(MODEL_FOLDER).expanduser() / name).glob("*.onnx")):
+        read_model(path)  # insightface opens every one of them, as it is
     try:
         # insightface prints what it finds; stdout is for data.
         with contextlib.redirect_stdout(io.StringIO()):

@@ -152,19 +152,22 @@ def _plug(model: ModelFile, sidecar: Sidecar, *, fast_prelu: bool) -> _Plug:
             f"{model.path} takes {shape[0] or 'any number of'} pictures of {width}x{height} at once; at most {_BATCH_MAX} of "
             f"{_SIDE_MAX} pixels a side are supported. Export it with an open batch axis and the size of a face's crop."
         )
-    outputs = [o.name for o in graph.output]
+    outputs = [str(o.name) for o in graph.output]  # bytes, where it is no UTF-8
     wanted = sidecar.output or (outputs[0] if len(outputs) == 1 else None)
     if wanted is None:
         raise ModelError(
             f'{model.path} has outputs {", ".join(outputs)}. Name one in its JSON: "output": "{outputs[0]}".'
         )
     if wanted not in outputs:
-        inner = [name for node in graph.node for name in node.output]
+        inner = [str(name) for node in graph.node for name in node.output]
         if wanted not in inner:
             raise ModelError(f"{model.path} has no tensor {wanted!r}; the last ones are {', '.join(inner[-5:])}.")
         graph.output.append(onnx.ValueInfoProto(name=wanted))
     if fast_prelu:
-        rewrite_prelu(graph_file)
+        try:
+            rewrite_prelu(graph_file)
+        except (ValueError, TypeError, LookupError) as error:
+            raise ModelError(f"{model.path} has a PReLU that is damaged: {error}. Export the network again.") from error
     return _Plug(inputs[0].name, wanted, width, height, shape[0] or None, graph_file.SerializeToString())
 
 

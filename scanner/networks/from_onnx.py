@@ -55,7 +55,7 @@ def module_from_onnx(
     weights = {proto.name: _array(proto, path) for proto in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs)
+        names = ", ".join(str(value.name) for value in inputs)
         raise ModelError(f"{path} has {len(inputs)} inputs ({names}); exactly one (images or latents) is supported.")
     end = _output_name(model, output, path)
     nodes = _needed(graph, end)
@@ -133,7 +133,7 @@ def _opset(model: Any) -> int:
 
 
 def _output_name(model: Any, output: str | None, path: Path) -> str:
-    outputs = [value.name for value in model.graph.output]
+    outputs = [str(value.name) for value in model.graph.output]  # bytes, where it is no UTF-8
     if output is None:
         if len(outputs) != 1:
             raise ModelError(
@@ -159,7 +159,7 @@ def _needed(graph: Any, end: str) -> list[Any]:
 
 def _refuse_unknown(nodes: Sequence[Any], path: Path) -> None:
     unknown = sorted(
-        {node.op_type for node in nodes if node.domain not in {"", "ai.onnx"} or node.op_type not in _TABLE}
+        {str(node.op_type) for node in nodes if node.domain not in {"", "ai.onnx"} or node.op_type not in _TABLE}
     )
     if unknown:
         raise ModelError(
@@ -178,7 +178,7 @@ def _translate(builder: Builder, node: Any, index: int, path: Path) -> None:
             builder.bind(name, result)
     except Untranslatable as error:
         raise ModelError(f"{path}: {node.op_type} {label!r} cannot be turned into torch: {error}.") from error
-    except (RuntimeError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
         raise ModelError(f"{path}: {node.op_type} {label!r} does not fit its inputs: {error}.") from error
 
 

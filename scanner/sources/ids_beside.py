@@ -41,7 +41,12 @@ def read_ids(place: Location) -> Any:
     size = place.info().get("size")
     if size is not None and size > IDS_BYTES_MAX:
         raise SourceError(f"{place.uri} has {size} bytes, at most {IDS_BYTES_MAX} of ids are read.")
-    return reader(place)
+    table = reader(place)
+    try:
+        table.validate(full=True)
+    except pa.ArrowException:
+        raise SourceError(f"{place.uri} names rows by what is no text: UTF-8 is needed.  Write it again.") from None
+    return table
 
 
 def _read_lines(place: Location) -> Any:
@@ -59,11 +64,12 @@ def _read_array(place: Location) -> Any:
         try:
             # An archive of arrays (.npz) and pickled objects end here as well, and headers that are no Python literal.
             array = np.lib.format.read_array(file, allow_pickle=False)
+            names = pa.array([str(own) for own in array.tolist()], pa.string()) if array.ndim == 1 else None
         except (ValueError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError, TokenError):
-            array = np.zeros((0, 0))
-    if array.ndim != 1 or array.dtype.kind not in "Uiu":
+            names = None
+    if names is None or array.dtype.kind not in "Uiu":
         raise SourceError(f"{place.uri} is no array of ids: (n,) texts or whole numbers are needed, without pickle.")
-    return pa.table({"id": pa.array([str(own) for own in array.tolist()], pa.string())})
+    return pa.table({"id": names})
 
 
 def _read_csv(place: Location) -> Any:
@@ -86,7 +92,6 @@ def _read_parquet(place: Location) -> Any:
             text_column(schema, name, place.uri, must_be=True)
         try:
             table = parquet.read(columns=names)
-            table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError):
             raise SourceError(f"{place.uri} is damaged.  {columns_sentence(schema)}  Fetch it again.") from None
     return table.cast(pa.schema([(name, pa.string()) for name in names])).select(names)

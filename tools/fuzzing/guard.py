@@ -19,13 +19,13 @@ MEMORY_BYTES_MAX: Final = 1 << 30
 
 _NEVER: Final = (
     "subprocess.", "socket.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.kill", "os.putenv", "os.chdir",
-    "pickle.", "ctypes.", "code.", "urllib.", "ftplib.", "smtplib.", "webbrowser.", "pty.", "syslog.",
+    "pickle.", "ctypes.", "urllib.", "ftplib.", "smtplib.", "webbrowser.", "pty.", "syslog.",
 )  # fmt: skip
 _CHANGES: Final = frozenset(
     ["os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
      "shutil.rmtree", "shutil.move", "shutil.copyfile", "shutil.copytree"]
 )  # fmt: skip
-_MODULES: Final = ("encodings.", "PIL.", "tmp", "torch.", "onnx.", "numpy.", "pydantic", "unicodedata")
+_MODULES: Final = ("encodings.", "PIL.", "tmp", "torch.", "onnx.", "numpy.", "pydantic", "unicodedata", "jinja2.")
 """Libraries may load further parts of themselves."""
 _OURS: Final = f"{Path(__file__).resolve().parents[2]}/scanner/"
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

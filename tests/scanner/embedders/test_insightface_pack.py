@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from scanner.embedders import open_embedder
 from scanner.embedders.insightface_pack import read_pack
@@ -92,8 +92,24 @@ def test_a_broken_file_in_a_pack_is_a_sentence(tmp_path):
 
     said = refused(str(tmp_path))
 
-    assert said.startswith(f"The insightface pack {str(tmp_path)!r} cannot be opened: InvalidProtobuf: ")
-    assert said.endswith(f". {what_to_do(str(tmp_path))}")
+    assert said.startswith(f"{tmp_path / 'det.onnx'} is no ONNX file: ")
+    assert said.endswith(". Export the network to ONNX, opset 11 or newer.")
+
+
+def test_a_file_in_a_pack_whose_weights_lie_elsewhere_is_not_opened(tmp_path):
+    outside = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="../../etc/passwd")
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Identity", ["w"], ["y"])], "net", [],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], initializer=[outside],
+        )
+    )  # fmt: skip
+    (tmp_path / "w.onnx").write_bytes(model.SerializeToString())
+
+    assert refused(str(tmp_path)) == (
+        f"{tmp_path / 'w.onnx'} keeps its weights in other files. Save it as one file (onnx.save with its weights)."
+    )
 
 
 def test_a_pack_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch):
