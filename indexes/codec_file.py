@@ -38,6 +38,8 @@ def read_codec(folder: Path, *, dim: int) -> Codec:
     from safetensors.numpy import load
 
     try:
+        if not all((folder / name).is_file() for name in (TENSORS_NAME, JSON_NAME)):
+            raise FileNotFoundError
         axes = load(_content(folder / TENSORS_NAME))["axes"]
         described = json.loads(_content(folder / JSON_NAME))
         kept, seed = int(described["kept"]), int(described["seed"])

@@ -105,13 +105,12 @@ def read_manifest(folder: Path) -> Manifest:
         FormatError: no index, a broken manifest (all problems at once), or a newer format.
     """
     path = folder / MANIFEST_NAME
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MANIFEST_BYTES_MAX + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.is_file():  # a pipe among them, which would wait for ever
         raise FormatError(
             f"'{folder}' is no index: it has no {MANIFEST_NAME}. Check the path, or build an index there."
-        ) from None
+        )
+    with path.open("rb") as file:
+        content = file.read(_MANIFEST_BYTES_MAX + 1)
     if len(content) > _MANIFEST_BYTES_MAX:
         raise FormatError(f"'{path}' is larger than {_MANIFEST_BYTES_MAX} bytes: not a manifest.")
     document = _parse_object(path, content)

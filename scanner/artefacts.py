@@ -22,6 +22,7 @@ from indexes.atomic import atomic_path
 from indexes.errors import FormatError
 from indexes.keys import current_keys
 from indexes.sealed import create, parquet_source
+from scanner.documents import read_text
 from scanner.errors import ArtefactError
 from scanner.schemas import (
     CROP_FIELD,
@@ -223,7 +224,7 @@ def _explained(what: str) -> Iterator[None]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of ours; ArtefactError when it is missing or broken."""
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is not there: is this a finished run?") from error
     except (OSError, ValueError, RecursionError) as error:

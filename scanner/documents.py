@@ -11,13 +11,14 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scanner.errors import ScannerError
 
 Model = TypeVar("Model", bound=BaseModel)
+DOCUMENT_BYTES_MAX: Final = 256 << 20
 
 
 class Section(BaseModel):
@@ -71,11 +72,25 @@ def parse_document(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: neither TOML nor JSON, or no UTF-8.
     """
-    text = path.read_text("utf-8")
+    text = read_text(path)
     try:
         return json.loads(text) if _is_json(path) else tomllib.loads(text)
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
+
+
+def read_text(path: Path) -> str:
+    """Return a text file, whole.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: larger than any document of ours, or no UTF-8.
+    """
+    with path.open("rb") as file:
+        data = file.read(DOCUMENT_BYTES_MAX + 1)
+    if len(data) > DOCUMENT_BYTES_MAX:
+        raise ValueError(f"it is larger than {DOCUMENT_BYTES_MAX} bytes")
+    return data.decode("utf-8")
 
 
 def _is_json(path: Path) -> bool:

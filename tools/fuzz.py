@@ -138,11 +138,11 @@ def _one_worker(
             if time.monotonic() - heard > WALL_S_MAX * (4 if not count else 1):
                 process.kill()
                 process.wait()
-                return f"hung for {WALL_S_MAX} s", {**told, "runs": int(count or 0)}
+                return f"hung for {WALL_S_MAX} s", {**told, "runs": int(count or 0) + 1}
             time.sleep(0.05)
     if told.get("end"):
         return None, told
-    return f"died with {process.returncode}", {**told, "runs": int(before or 0)}
+    return f"died with {process.returncode}", {**told, "runs": int(before or 0) + 1}
 
 
 if __name__ == "__main__":

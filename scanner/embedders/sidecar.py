@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+from scanner.documents import read_text
 from scanner.errors import ModelError
 
 Triple = tuple[float, float, float]
@@ -60,7 +61,7 @@ def read_sidecar(model_path: Path) -> tuple[Sidecar, bool]:
     if not path.exists():
         return Sidecar(), False
     try:
-        return Sidecar.model_validate(json.loads(path.read_text("utf-8"))), True
+        return Sidecar.model_validate(json.loads(read_text(path))), True
     except (OSError, ValueError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise ModelError(f"{path} is no readable JSON: {error}.") from error

@@ -150,7 +150,7 @@ def vectors() -> list[Case]:
     import pyarrow.parquet as pq
 
     rows = unit(5)
-    array, ids, table, lists = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    array, ids, table = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.save(array, rows)
     np.save(ids, np.array([f"id{n}" for n in range(5)]))
     names = pa.table({"id": [f"id{n}" for n in range(5)], "identity": ["a", "a", "b", "b", "c"]})
@@ -293,28 +293,33 @@ def _profile() -> dict[str, Any]:
 # --- networks ------------------------------------------------------------------------------------------------------------
 
 
-def networks() -> dict[str, list[Case]]:
-    """Return small networks as onnx, pt2, ts and safetensors."""
+def networks(kind: str) -> list[Case]:
+    """Return small networks as pt2, ts or safetensors."""
     import torch
 
     from scanner.networks.tensors import write_tensors
     from scanner.networks.tiny import tiny_resnet, tiny_vgg
 
     batch = torch.export.Dim("batch", min=1, max=64)
-    cases: dict[str, list[Case]] = {"onnx": [], "pt2": [], "ts": [], "safetensors": []}
     example = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    cases = []
     with tempfile.TemporaryDirectory() as name:
-        for make in (tiny_vgg, tiny_resnet):
+        path = Path(name) / f"net.{kind}"
+        for make in (tiny_vgg,) if kind == "safetensors" else (tiny_vgg, tiny_resnet):
             module = make().eval()
-            program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-            torch.export.save(program, Path(name) / "n.pt2")
-            cases["pt2"].append({"net.pt2": (Path(name) / "n.pt2").read_bytes()})
-            torch.jit.script(module).save(str(Path(name) / "n.ts"))
-            cases["ts"].append({"net.ts": (Path(name) / "n.ts").read_bytes()})
-        write_tensors(Path(name) / "n.safetensors", tiny_vgg().state_dict(), {"made": "by"})
-        cases["safetensors"].append({"net.safetensors": (Path(name) / "n.safetensors").read_bytes()})
-    cases["onnx"] = [{"net.onnx": _onnx_convolution()}, {"net.onnx": _onnx_shapes()}]
+            if kind == "pt2":
+                torch.export.save(torch.export.export(module, (example,), dynamic_shapes=({0: batch},)), path)
+            elif kind == "ts":
+                torch.jit.script(module).save(str(path))
+            else:
+                write_tensors(path, module.state_dict(), {"made": "by"})
+            cases.append({path.name: path.read_bytes()})
     return cases
+
+
+def graphs() -> list[Case]:
+    """Return small ONNX networks: layers, and arithmetic on shapes."""
+    return [{"net.onnx": _onnx_convolution()}, {"net.onnx": _onnx_shapes()}]
 
 
 def _onnx_convolution() -> bytes:

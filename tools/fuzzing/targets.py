@@ -19,11 +19,12 @@ ENTRIES_MAX = 5000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One parser; `generates_code` where torch.fx compiles a graph."""
+    """One parser; `generates_code` where torch.fx compiles a graph; not `guided` where following lines costs too much."""
 
     seeds: Callable[[], list[Case]]
     read: Callable[[Path], object]
     generates_code: bool = False
+    guided: bool = True
 
 
 def _only(folder: Path) -> Path:
@@ -31,7 +32,7 @@ def _only(folder: Path) -> Path:
 
 
 def _picture(folder: Path) -> None:
-    from scanner.images import decode_item, decode_reduced, ImageRefused
+    from scanner.images import ImageRefused, decode_item, decode_reduced
     from scanner.records import Item
 
     data = _only(folder).read_bytes()
@@ -163,12 +164,12 @@ TARGETS: dict[str, Target] = {
     "folder": Target(seeds.folders, _source),
     "embeddings": Target(seeds.vectors, _vectors),
     "index": Target(seeds.indexes, _index),
-    "page": Target(seeds.runs, _page),
-    "verify": Target(seeds.runs, _verified),
+    "page": Target(seeds.runs, _page, guided=False),
+    "verify": Target(seeds.runs, _verified, guided=False),
     "documents": Target(seeds.documents, _document),
-    "onnx-session": Target(lambda: seeds.networks()["onnx"][:1], _onnx_session),
-    "onnx": Target(lambda: seeds.networks()["onnx"], _network, generates_code=True),
-    "pt2": Target(lambda: seeds.networks()["pt2"], _network, generates_code=True),
-    "torchscript": Target(lambda: seeds.networks()["ts"], _torchscript, generates_code=True),
-    "safetensors": Target(lambda: seeds.networks()["safetensors"], _network, generates_code=True),
+    "onnx-session": Target(lambda: seeds.graphs()[:1], _onnx_session),
+    "onnx": Target(seeds.graphs, _network, generates_code=True),
+    "pt2": Target(lambda: seeds.networks("pt2"), _network, generates_code=True),
+    "torchscript": Target(lambda: seeds.networks("ts"), _torchscript, generates_code=True),
+    "safetensors": Target(lambda: seeds.networks("safetensors"), _network, generates_code=True),
 }

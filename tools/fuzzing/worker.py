@@ -115,7 +115,7 @@ def work(name: str, *, seed: int, seconds: float, runs: int, folder: Path, known
     faulthandler.enable()
     target = TARGETS[name]
     guard = Guard(folder, generates_code=target.generates_code)
-    loop = Loop(target, folder / "current", random.Random(seed), guard, guided)  # noqa: S311 - cases, no secrets
+    loop = Loop(target, folder / "current", random.Random(seed), guard, guided and target.guided)  # noqa: S311 - cases, no secrets
     loop.corpus = target.seeds()
     for case in loop.corpus:  # imports what is imported late, and shows that the seeds are sound
         shutil.rmtree(loop.current, ignore_errors=True)
