@@ -36,4 +36,5 @@ def read_ids(path: Path, column: str) -> npt.NDArray[np.int64]:
         values = pq.read_table(parquet_source(path), columns=[column]).column(column)
         if values.type != pa.int64() or values.null_count:
             raise TypeError(values.type)
-        return values.to_numpy()
+        ids: npt.NDArray[np.int64] = values.to_numpy()
+        return ids

@@ -248,3 +248,14 @@ def test_the_readme_shows_the_targets_that_the_makefile_has():
     assert {"demo", "test"} <= set(targets)
     assert "make demo" in readme
     assert "make test" in readme
+
+
+def test_the_commands_that_fuzz_run(tmp_path):
+    lines = commands("docs/fuzzing.md", "fuzzing")
+
+    for line in lines:
+        words = line.replace("--seconds 600", "--seconds 30 --runs 3").replace("fuzzing-out", f"{tmp_path}/out")
+        words += "" if "--target" in words else " --target documents --target zip"
+        run(words.replace("python tools/", f"{sys.executable} {ROOT}/tools/"), tmp_path)
+
+    assert len(lines) == 2

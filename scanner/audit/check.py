@@ -162,7 +162,7 @@ def read_shares(path: Path) -> dict[str, float]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"{path} cannot be read: {error}. Name a CSV file with the columns identity and share."
         ) from error

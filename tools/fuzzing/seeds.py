@@ -261,7 +261,13 @@ leak_rate_max = 0.1
         "scale": 0.01,
         "dim": 4,
     }
+    inverse = {
+        "format": 1, "weights_sha256": "a" * 64, "network": {"name": "n", "fingerprint": "b" * 16},
+        "input_shape": [3, 8, 8], "cuts": [{"name": "c", "shape": [4]}], "plan": {"at": None, "layers_max": 4, "width": 1.0},
+    }  # fmt: skip
     cases: list[Case] = [
+        {"inverse.json": json.dumps(inverse).encode()},
+        {"shares.csv": b"identity,share\nanna,0.05\nben,0.1\n"},
         {"sidecar.json": json.dumps(sidecar).encode()},
         {"profile.json": json.dumps(_profile()).encode()},
     ]

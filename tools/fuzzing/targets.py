@@ -19,12 +19,21 @@ ENTRIES_MAX = 5000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One parser; `generates_code` where torch.fx compiles a graph; not `guided` where following lines costs too much."""
+    """One parser.
+
+    Attributes:
+        seeds: makes its sound files.
+        read: reads them.
+        generates_code: torch.fx compiles a graph.
+        guided: False where following lines costs too much.
+        growth_bytes: what one input may add to the process' resident memory.
+    """
 
     seeds: Callable[[], list[Case]]
     read: Callable[[Path], object]
     generates_code: bool = False
     guided: bool = True
+    growth_bytes: int = 512 << 20
 
 
 def _only(folder: Path) -> Path:
@@ -108,16 +117,19 @@ def _verified(folder: Path) -> None:
 
 
 def _document(folder: Path) -> None:
+    from scanner.audit.check import read_shares
     from scanner.audit.config import read_config
     from scanner.embedders.sidecar import read_sidecar
     from scanner.generators.description import read_generator
+    from scanner.inversion.features.store import read_manifest
     from scanner.jobs.measuring.profile import read_profile
     from scanner.networks.description import read_network
 
     path = _only(folder)
     readers: dict[str, Callable[[Path], object]] = {
         "audit": read_config, "network": read_network, "generator": read_generator, "profile": read_profile,
-        "sidecar": lambda path: read_sidecar(path.with_suffix(".onnx")),
+        "sidecar": lambda path: read_sidecar(path.with_suffix(".onnx")), "shares": read_shares,
+        "inverse": lambda path: read_manifest(path.parent),
     }  # fmt: skip
     readers[path.stem](path)
 
@@ -167,9 +179,9 @@ TARGETS: dict[str, Target] = {
     "page": Target(seeds.runs, _page, guided=False),
     "verify": Target(seeds.runs, _verified, guided=False),
     "documents": Target(seeds.documents, _document),
-    "onnx-session": Target(lambda: seeds.graphs()[:1], _onnx_session),
-    "onnx": Target(seeds.graphs, _network, generates_code=True),
-    "pt2": Target(lambda: seeds.networks("pt2"), _network, generates_code=True),
-    "torchscript": Target(lambda: seeds.networks("ts"), _torchscript, generates_code=True),
-    "safetensors": Target(lambda: seeds.networks("safetensors"), _network, generates_code=True),
+    "onnx-session": Target(lambda: seeds.graphs()[:1], _onnx_session, growth_bytes=1 << 30),
+    "onnx": Target(seeds.graphs, _network, generates_code=True, growth_bytes=1 << 30),
+    "pt2": Target(lambda: seeds.networks("pt2"), _network, generates_code=True, growth_bytes=1 << 30),
+    "torchscript": Target(lambda: seeds.networks("ts"), _torchscript, generates_code=True, growth_bytes=1 << 30),
+    "safetensors": Target(lambda: seeds.networks("safetensors"), _network, generates_code=True, growth_bytes=1 << 30),
 }

@@ -20,8 +20,6 @@ from fuzzing.mutate import Case, mutate
 from fuzzing.targets import TARGETS, Target
 
 CORPUS_MAX: Final = 400
-GROWTH_BYTES_MAX: Final = 512 << 20
-"""What one input may add to the process' resident memory."""
 
 
 @dataclass
@@ -64,7 +62,7 @@ class Loop:
         if self.guard.found:
             return f"Violation: {self.guard.found[0]}"
         grown = _peak_bytes() - before
-        return problem or (f"memory grew by {grown >> 20} MiB" if grown > GROWTH_BYTES_MAX else None)
+        return problem or (f"memory grew by {grown >> 20} MiB" if grown > self.target.growth_bytes else None)
 
     def step(self) -> tuple[Case, str | None]:
         """Break one case and read it; keep it where it is new."""

@@ -56,7 +56,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text("utf-8"))
         version = manifest["format"]
-        told = all(key in manifest for key in ("weights_sha256", "network", "cuts", "plan", "input_shape"))
+        told = all(key in manifest for key in ("weights_sha256", "cuts", "plan", "input_shape")) and all(
+            isinstance(manifest["network"][key], str) for key in ("name", "fingerprint")
+        )
     except FileNotFoundError as error:
         raise ArtefactError(
             f"{path} is not there: {folder} holds no finished inverse. Make one with scanner invert features."

@@ -6,7 +6,7 @@ run's own embedder; no vector, crop or score of a single photo is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from indexes import open_index
 from scanner import artefacts
-from scanner.errors import UsageError
+from scanner.errors import ArtefactError, UsageError
 from scanner.evidence.clusters import lead_clusters
 from scanner.evidence.guards import FOLDS, TwoSample
 from scanner.evidence.kind import told_apart
@@ -158,11 +158,11 @@ def check(
             f"{folder} was scanned without people known not to be in training, so nothing can be weighed. Scan again with --null."
         )
     evidence, policy = (artefacts.read_json(folder / f"{name}.json") for name in ("evidence", "policy"))
-    fingerprint = summary["indexes"][0]["fingerprint"]
+    fingerprint, matched, seed = _facts(folder, summary, policy)
     kind_of = _null_vectors(options, policy, fingerprint) if options.null else None
     vectors, items, counts = embed_photos(
         specs, summary, fingerprint, faces or FaceOptions(), sources, progress, embedded_by=options.embedded_by,
-        domain=read_domain(folder) if policy["null_match"] else None, seed=int(policy["seed"]),
+        domain=read_domain(folder) if matched else None, seed=seed,
     )  # fmt: skip
     first = np.unique(lead_clusters(vectors, radius=SAME), return_index=True)[1]
     scanned = set(
@@ -195,6 +195,17 @@ def check(
     kind = _kind(left, kind_of, options)
     judgement = judge(found, evidence, kind, level=options.level)
     return _answer(judgement, found, _power(null, found, options), kind, notes, counts, folder, options)
+
+
+def _facts(folder: Path, summary: Mapping[str, Any], policy: Mapping[str, Any]) -> tuple[str, bool, int]:
+    """Return the embedder's fingerprint, whether the null was matched, and the seed, as a run's documents say."""
+    try:
+        return str(summary["indexes"][0]["fingerprint"]), bool(policy["null_match"]), int(policy["seed"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"{folder} is no sound run: its run.json or policy.json lacks what it should say ({type(error).__name__}: {error}). "
+            "Copy it again from where it was made."
+        ) from error
 
 
 def _answer(

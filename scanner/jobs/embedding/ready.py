@@ -39,7 +39,7 @@ def is_embeddings(spec: str, sources: SourceOptions) -> bool:
     with place.open() as stream:
         try:
             names = pq.ParquetFile(stream).schema_arrow.names
-        except pa.ArrowException:
+        except (pa.ArrowException, OSError, ValueError):
             return False  # the image source says what is wrong with it
     return "embedding" in names and "image" not in names
 
