@@ -46,8 +46,11 @@ def unpacked_bytes(archive: zipfile.ZipFile, file_bytes: int) -> int | None:
     return size if size > ZIP_FACTOR_MAX * file_bytes + ZIP_SPARE_BYTES else None
 
 
-class steps_limited(TorchDispatchMode):  # noqa: N801 - used as a function: with steps_limited():
+class steps_limited(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801 - with steps_limited(): ...
     """Within the block, a step whose result would be larger than `STEP_BYTES_MAX` raises ValueError instead."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

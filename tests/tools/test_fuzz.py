@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = {
     "pictures": 300, "tar": 300, "zip": 300, "recordio": 300, "parquet": 150, "folder": 100, "embeddings": 300, "index": 60,
-    "page": 15, "verify": 15, "documents": 500, "onnx-session": 100, "onnx": 60, "pt2": 60, "torchscript": 40, "safetensors": 60,
+    "page": 10, "verify": 10, "documents": 300, "onnx-session": 100, "onnx": 60, "pt2": 60, "torchscript": 40, "safetensors": 60,
 }  # fmt: skip
 
 
