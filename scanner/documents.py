@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
@@ -19,6 +20,12 @@ from scanner.errors import ScannerError
 
 Model = TypeVar("Model", bound=BaseModel)
 DOCUMENT_BYTES_MAX: Final = 256 << 20
+PROBLEMS_MAX: Final = 100
+"""Problems that are listed."""
+KEY_PARTS_MAX: Final = 50
+# tomllib's time grows with the square of a key's parts: a key of 100 kB took half a minute.
+_PART: Final = r"""(?:(?<![\w-])[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_LONG_KEY: Final = re.compile(rf"(?:{_PART}[ \t]*\.[ \t]*){{{KEY_PARTS_MAX}}}")
 
 
 class Section(BaseModel):
@@ -59,8 +66,10 @@ def read_document(
     try:
         return model.model_validate(document)
     except ValidationError as problem:
-        lines = [_sentence(found, model) for found in problem.errors(include_url=False)]
-        many = f"{len(lines)} problems" if len(lines) > 1 else "a problem"
+        count = problem.error_count()
+        lines = [_sentence(found, model) for found in problem.errors(include_url=False)[:PROBLEMS_MAX]]
+        lines += [f"and {count - PROBLEMS_MAX} more"] if count > PROBLEMS_MAX else []
+        many = f"{count} problems" if count > 1 else "a problem"
         listed = "\n".join(f"  {line}" for line in lines)
         raise error(f"{path} has {many}:\n{listed}\n{closing}") from problem
 
@@ -73,6 +82,8 @@ def parse_document(path: Path) -> Any:
         ValueError: neither TOML nor JSON, or no UTF-8.
     """
     text = read_text(path)
+    if not _is_json(path) and _LONG_KEY.search(text):
+        raise ValueError(f"a key has more than {KEY_PARTS_MAX} parts")
     try:
         return json.loads(text) if _is_json(path) else tomllib.loads(text)
     except RecursionError:

@@ -95,6 +95,16 @@ def test_a_single_problem_is_one(tmp_path: Path, text: str, line: str) -> None:
         ("a.toml", b"\xff\xfe", "is no TOML: .*utf-8"),
         ("a.json", b"[" * 100_000, "is no JSON: its brackets are nested too deeply"),
         ("a.toml", b"x = " + b"[" * 100_000, "is no TOML: "),
+        ("a.toml", b"x = " + b"{a=" * 100_000, "is no TOML: "),
+        ("a.toml", b"a." * 50_000 + b"a = 1", "is no TOML: a key has more than 50 parts"),
+        ("a.toml", b"[" + b"'a' . " * 50_000 + b"a]", "is no TOML: a key has more than 50 parts"),
+        ("a.toml", b"x = {" + b'"a".' * 50_000 + b"a = 1}", "is no TOML: a key has more than 50 parts"),
+        ("a.toml", b"x = " + b"9" * 10_000, "is no TOML: "),
+        (
+            "a.toml",
+            b"\n".join(b"k%d = 1" % n for n in range(1000)),
+            "has 100[0-9] problems:(\n.*){100}\n  and 90[0-9] more",
+        ),
         ("a.json", b"[1]", "has a problem:\n  input should be a valid dictionary"),
     ],
 )

@@ -130,6 +130,7 @@ def test_a_wrong_file_and_no_place_to_write_are_usage_errors(toml: Path, run: Ca
         ("identity,share\na,0.1\na,0.2", "line 3: 'a', '0.2' is no identity of its own"),
         ("identity,share\na,-1", "line 2"),
         ("identity,share\na", "line 2"),
+        (f'identity,share\n"{"x" * 200_000}",1', "cannot be read: field larger than field limit"),
     ],
 )
 def test_a_table_of_shares_that_is_wrong_names_the_line(text: str, why: str, tmp_path: Path) -> None:
