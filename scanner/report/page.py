@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -51,7 +53,7 @@ def render(run: Run) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["count"] = _count
-    environment.filters["expected"] = _expected
+    environment.filters["expected"] = expected_text
     environment.filters["p"] = _p
     threshold = run.summary["threshold"]["value"]
     return environment.get_template("report.html.j2").render(
@@ -69,9 +71,14 @@ def render(run: Run) -> str:
 
 def headline(run: Run) -> str:
     """Return the run in one sentence that claims no more than was measured."""
-    if run.summary.get("evidence") is not None:
-        return str(run.summary["evidence"]["verdict"]["sentence"])
-    found = run.summary["results"]
+    return sentence_of(run.summary)
+
+
+def sentence_of(summary: Mapping[str, Any]) -> str:
+    """Return the same from a run's `run.json` alone."""
+    if summary.get("evidence") is not None:
+        return str(summary["evidence"]["verdict"]["sentence"])
+    found = summary["results"]
     expected = found["false_matches_expected"]
     if found["matches"] == 0:
         return f"None of {_count(found['queries'])} scanned faces comes as close to a reference as the threshold."
@@ -83,7 +90,7 @@ def headline(run: Run) -> str:
     )
     if expected is None:
         return start + "; how many would by chance is not known."
-    return f"{start}; about {_expected(expected)} pairs are expected by chance alone."
+    return f"{start}; about {expected_text(expected)} pairs are expected by chance alone."
 
 
 def _p(value: float) -> str:
@@ -96,6 +103,6 @@ def _count(value: int) -> str:
     return f"{value:,}".replace(",", "\N{THIN SPACE}")
 
 
-def _expected(value: float) -> str:
+def expected_text(value: float) -> str:
     """A rate or an expected number, without false precision."""
     return _count(round(value)) if value >= 10 else f"{value:.2g}"  # noqa: PLR2004

@@ -1,0 +1,207 @@
+"""The table of runs: the one place where an id of the address bar becomes a folder, and it only ever looks it up."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scanner import artefacts
+from scanner.errors import ArtefactError
+from scanner.evidence.verdict import count
+from scanner.report.acknowledged import Acknowledged, acknowledged_path, read_acknowledged
+from scanner.report.page import sentence_of
+from scanner.report.read import read_summary
+from scanner.report.runs import find_runs, night_of, run_labels
+from scanner.serve.filters import Known
+from scanner.serve.tables import RunTables
+
+LOOK_AGAIN_S = 5.0
+"""New runs are looked for when somebody asks, but not more often than this."""
+OPEN_MAX = 12
+"""Runs whose tables are open at once; the one that was asked longest ago is closed."""
+_SLUG_LETTERS = 48
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as its pages need it; read when it is opened, and again when `run.json` changes.
+
+    Attributes:
+        id: what addresses it: letters, digits and dashes, the same at every start.
+        label: what it is called.
+        folder: where it lies.
+        summary: `run.json`.
+        evidence: `evidence.json`, where it was scanned with a null.
+        joint: `joint.json`, where several embedders were asked.
+    """
+
+    id: str
+    label: str
+    folder: Path
+    summary: dict[str, Any]
+    evidence: dict[str, Any] | None
+    joint: dict[str, Any] | None
+
+    @property
+    def sentence(self) -> str:
+        """The run in one sentence."""
+        return sentence_of(self.summary)
+
+    @property
+    def state(self) -> str:
+        """What the evidence says (named, none, undecided, inconclusive); "" without a null."""
+        return "" if self.evidence is None else str(self.evidence["verdict"]["state"])
+
+    @property
+    def level(self) -> float | None:
+        """q-value up to which identities are named; None where nobody is."""
+        return float(self.evidence["identities"]["level"]) if self.evidence is not None and self.state == "named" else None
+
+    @property
+    def named(self) -> int | None:
+        """How many identities are named; None without a null."""
+        if self.evidence is None:
+            return None
+        return int(self.evidence["identities"]["below_level"]) if self.state == "named" else 0
+
+    @property
+    def night(self) -> int | None:
+        """Number of its night, for a run of a nightly job."""
+        return night_of(self.folder)
+
+    @property
+    def series(self) -> str:
+        """What it is one of: the runs of one name of one nightly job, else the runs of one folder."""
+        return str(self.folder.parents[2] / self.folder.name if self.night is not None else self.folder.parent)
+
+    @property
+    def indexes(self) -> list[str]:
+        """Names of the indexes that were searched, in order."""
+        return [str(index["name"]) for index in self.summary["indexes"]]
+
+    @property
+    def acknowledged_path(self) -> Path:
+        """File of its acknowledged findings."""
+        return acknowledged_path(self.folder)
+
+    def acknowledged(self) -> Acknowledged:
+        """Return what has been acknowledged by now."""
+        return read_acknowledged(self.acknowledged_path)
+
+    def known(self, acknowledged: Acknowledged) -> Known:
+        """Return what filters need to know."""
+        return Known(self.level, tuple(acknowledged), self.joint is not None)
+
+    @cached_property
+    def tables(self) -> RunTables:
+        """Its tables."""
+        return RunTables(self.folder)
+
+
+class Shelf:
+    """All runs at or below some folders; ids stay as they are when runs are added."""
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        """Find the runs; ArtefactError when there are none."""
+        self._paths = tuple(paths)
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, tuple[tuple[int, int], Run]] = OrderedDict()
+        self._counts: OrderedDict[tuple[Any, ...], int] = OrderedDict()
+        self._runs = _table(find_runs(self._paths))
+        self._looked = time.monotonic()
+
+    def ids(self) -> list[str]:
+        """Return the ids of all runs in order, new ones included."""
+        if time.monotonic() - self._looked > LOOK_AGAIN_S:
+            self._looked = time.monotonic()
+            try:
+                self._runs = _table(find_runs(self._paths))
+            except ArtefactError:
+                self._runs = {}  # all were taken away while the pages are open
+        return list(self._runs)
+
+    def label(self, run_id: str) -> str:
+        """Return what a run of `ids` is called."""
+        return self._runs[run_id][0]
+
+    def run(self, run_id: str) -> Run | None:
+        """Return a run; None where no run has this id.
+
+        Raises:
+            ArtefactError: it is damaged.
+        """
+        found = self._runs.get(run_id)
+        if found is None:
+            return None
+        label, folder = found
+        try:
+            stamp = _stamp(folder)
+        except FileNotFoundError:
+            return None
+        with self._lock:
+            if run_id in self._open and self._open[run_id][0] == stamp:
+                self._open.move_to_end(run_id)
+                return self._open[run_id][1]
+        run = Run(run_id, label, folder, read_summary(folder), *(_json(folder / name) for name in ("evidence.json", "joint.json")))
+        with self._lock:
+            self._open[run_id] = (stamp, run)
+            while len(self._open) > OPEN_MAX:
+                self._open.popitem(last=False)
+        return run
+
+    def remembered(self, key: tuple[Any, ...], work: Any) -> int:
+        """Return a count that was worked out before, or work it out; numbers alone are kept."""
+        with self._lock:
+            if key in self._counts:
+                self._counts.move_to_end(key)
+                return self._counts[key]
+        value = int(work())
+        with self._lock:
+            self._counts[key] = value
+            while len(self._counts) > 1024:  # noqa: PLR2004
+                self._counts.popitem(last=False)
+        return value
+
+
+def stamp_of(run: Run) -> tuple[int, int]:
+    """Return what changes when a run's files are rewritten."""
+    return _stamp(run.folder)
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def _table(folders: Sequence[Path]) -> dict[str, tuple[str, Path]]:
+    return {
+        _id(label, folder): (label, folder) for label, folder in zip(run_labels(folders), folders, strict=True)
+    }
+
+
+def _id(label: str, folder: Path) -> str:
+    """Return a readable id; the hash of the path keeps runs of one name apart."""
+    slug = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:_SLUG_LETTERS] or "run"
+    night = night_of(folder)
+    lead = slug if night is None else f"{slug}-{night:06d}"
+    del label
+    return f"{lead}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    """Return when the tables of a run were written last; erasing a person rewrites them."""
+    seen = [(folder / "run.json").stat()]
+    seen += [path.stat() for path in (folder / "matches.parquet", folder / "crops.parquet") if path.exists()]
+    return max(one.st_mtime_ns for one in seen), sum(one.st_size for one in seen)
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return artefacts.read_json(path) if path.is_file() else None
