@@ -85,6 +85,7 @@ class Database:
         time_limit_s: float = 60.0,
         spill: Path | str | None = None,
         biometric: bool = False,
+        numbered: bool = False,
     ) -> None:
         import duckdb
 
@@ -103,7 +104,7 @@ class Database:
             for name, rows in read_rows(self.folders, self.labels).items():
                 self._load(name, rows)
             for name in TABLES:
-                self._view(name, biometric=biometric)
+                self._view(name, biometric=biometric, numbered=numbered)
             if biometric:
                 for name in BIOMETRIC_TABLES:
                     self._load_biometric(name)
@@ -219,7 +220,7 @@ class Database:
         self._root.execute(f"CREATE TABLE {name} AS FROM incoming")
         self._root.unregister("incoming")
 
-    def _view(self, name: str, *, biometric: bool) -> None:
+    def _view(self, name: str, *, biometric: bool, numbered: bool) -> None:
         """Make one view over a table's files: those with equal columns are read together."""
         wanted = [field for field in TABLES[name] if biometric or field.name not in BIOMETRIC_COLUMNS]
         self._load(f"bare.{name}", pa.schema([*KEY, *wanted]).empty_table())
@@ -230,7 +231,9 @@ class Database:
                 with artefacts.open_artefact(path, name) as file:
                     there = set(file.schema_arrow.names)
                 alike.setdefault(tuple(field.name for field in wanted if field.name in there), {})[str(path)] = label
-        parts = [f"FROM bare.{name}", *(_reading(columns, files) for columns, files in alike.items())]
+        parts = [_reading(columns, files, numbered=numbered) for columns, files in alike.items()]
+        if [len(columns) for columns in alike] != [len(wanted)]:  # a union in the way, the engine reads all columns to sort by one
+            parts.insert(0, f"FROM bare.{name}")
         self._root.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(parts)}")
         self._files += [path for files in alike.values() for path in files]
 
@@ -271,11 +274,11 @@ def _config(memory_bytes: int, threads: int, time_limit_s: float, spilled: str) 
     }
 
 
-def _reading(columns: Sequence[str], files: Mapping[str, str]) -> str:
+def _reading(columns: Sequence[str], files: Mapping[str, str], *, numbered: bool) -> str:
     """Return the SELECT over files of equal columns; `files` are paths with the label of their run."""
     # A label looked up by file name: `WHERE run = ...` then opens the first file, for its columns, and those of that run.
     labels = ", ".join(f"{_text(path)}: {_text(label)}" for path, label in files.items())
-    names = ", ".join(f'"{name}"' for name in columns)
+    names = ", ".join(f'"{name}"' for name in columns) + (', file_row_number AS "row"' if numbered else "")
     paths = ", ".join(map(_text, files))
     return f"SELECT MAP {{{labels}}}[filename] AS run, file_row_number AS row_id, {names} FROM read_parquet([{paths}], filename = true, hive_partitioning = false)"  # noqa: S608 - paths and labels are quoted
 

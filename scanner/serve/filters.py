@@ -16,7 +16,8 @@ TEXT_MAX: Final = 200
 PAGE_ROWS: Final = 50
 ROWS_MAX: Final = (25, 50, 100, 200)
 """Sizes that a page may have."""
-_ROW_MAX: Final = 1 << 62
+ROWS_BOUND: Final = 1 << 62
+"""No table has a row of this number."""
 FLAGS: Final = ("same_bytes", "near_copy", "hub", "low_quality")
 _NO_Q: Final = "2.0"
 """Sorts what has no p or q behind what has one."""
@@ -203,7 +204,7 @@ def _read(problems: list[str], name: str, text: str, kind: Callable[[str], Any])
 
 def _row_number(text: str) -> int:
     row = int(text)
-    if not 0 <= row < _ROW_MAX:
+    if not 0 <= row < ROWS_BOUND:
         raise ValueError(text)
     return row
 

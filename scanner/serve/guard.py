@@ -52,7 +52,10 @@ class Served:
 class Guard:
     """Wraps an application; see the module."""
 
-    def __init__(self, app: ASGIApp, address: Address, secrets: Secrets, log: Callable[[Served], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, address: Address, secrets: Secrets, log: Callable[[Served], None], ids: Callable[[], list[str]]
+    ) -> None:
+        self._ids = ids
         self._app, self._address, self._secrets, self._log = app, address, secrets, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +77,11 @@ class Guard:
         finally:
             path = scope["path"][:PATH_BYTES_MAX].encode("ascii", "replace").decode()
             self._log(Served(scope["method"][:8], path, status, time.perf_counter() - started))
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Ids of the runs that are served."""
+        return list(self._ids())
 
     def cookie_name(self) -> str:
         """Return the cookie's name; browsers hold `__Host-` cookies to TLS and this very host."""

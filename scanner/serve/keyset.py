@@ -92,17 +92,9 @@ class Page:
 
 
 def read_page(
-    ask: Ask,
-    view: str,
-    condition: Condition,
-    order: Order,
-    *,
-    size: int,
-    total: int,
-    place: Place | None = None,
-    columns: str = "*",
+    ask: Ask, view: str, condition: Condition, order: Order, *, size: int, total: int, place: Place | None = None
 ) -> Page:
-    """Read one page.
+    """Read one page and count what comes before it.
 
     Args:
         ask: the database.
@@ -112,22 +104,31 @@ def read_page(
         size: rows of a page.
         total: how many rows the condition keeps.
         place: None for the first page; a row that is not there gives the first page too.
-        columns: what is read, as SQL of ours; `row` must be in it.
     """
-    limits, forward = condition, True
-    if place is not None:
-        found = ask(f"SELECT {order.expression} AS key FROM {view} WHERE row = ?", [place.row])  # noqa: S608
-        if found:
-            key, forward = found[0]["key"], place.forward
-            limits = condition.and_(order.beyond(forward=forward), key, key, place.row)
-    rows = ask(
-        f"SELECT {columns} FROM {view} WHERE {limits.sql} ORDER BY {order.by(forward=forward)} LIMIT {size:d}",  # noqa: S608
-        limits.values,
-    )
-    rows = rows if forward else rows[::-1]
+    rows = read_rows(ask, view, condition, order, size=size, place=place)
     before = 0
-    if rows and limits is not condition:
-        first = ask(f"SELECT {order.expression} AS key FROM {view} WHERE row = ?", [rows[0]["row"]])[0]["key"]  # noqa: S608
-        prior = condition.and_(order.beyond(forward=False), first, first, rows[0]["row"])
+    if rows and place is not None:
+        prior = _beyond(ask, view, condition, order, Place(rows[0]["row"], forward=False))
         before = ask(f"SELECT count(*) AS n FROM {view} WHERE {prior.sql}", prior.values)[0]["n"]  # noqa: S608
     return Page(rows, total, before)
+
+
+def read_rows(
+    ask: Ask, view: str, condition: Condition, order: Order, *, size: int, place: Place | None = None
+) -> Rows:
+    """Read the rows of one page; arguments as of `read_page`."""
+    limits = condition if place is None else _beyond(ask, view, condition, order, place)
+    forward = place is None or place.forward
+    rows = ask(
+        f"SELECT * FROM {view} WHERE {limits.sql} ORDER BY {order.by(forward=forward)} LIMIT {size:d}",  # noqa: S608
+        limits.values,
+    )
+    return rows if forward else rows[::-1]
+
+
+def _beyond(ask: Ask, view: str, condition: Condition, order: Order, place: Place) -> Condition:
+    """Narrow a condition to what comes after a row, or before it."""
+    found = ask(f"SELECT {order.expression} AS key FROM {view} WHERE row = ?", [place.row])  # noqa: S608
+    if not found:
+        return condition
+    return condition.and_(order.beyond(forward=place.forward), found[0]["key"], found[0]["key"], place.row)

@@ -78,11 +78,6 @@ class Run:
         return night_of(self.folder)
 
     @property
-    def series(self) -> str:
-        """What it is one of: the runs of one name of one nightly job, else the runs of one folder."""
-        return str(self.folder.parents[2] / self.folder.name if self.night is not None else self.folder.parent)
-
-    @property
     def indexes(self) -> list[str]:
         """Names of the indexes that were searched, in order."""
         return [str(index["name"]) for index in self.summary["indexes"]]
@@ -131,6 +126,17 @@ class Shelf:
     def label(self, run_id: str) -> str:
         """Return what a run of `ids` is called."""
         return self._runs[run_id][0]
+
+    def folder(self, run_id: str) -> Path:
+        """Return where a run of `ids` lies."""
+        return self._runs[run_id][1]
+
+    def series(self, run_id: str) -> tuple[Path, str]:
+        """Return what a run is one of, and its name: the runs of one name of one nightly job, else those of one folder."""
+        folder = self.folder(run_id)
+        if night_of(folder) is not None:
+            return folder.parents[2] / folder.name, f"{folder.parents[2].name}/{folder.name}"
+        return folder.parent, folder.parent.name or "runs"
 
     def run(self, run_id: str) -> Run | None:
         """Return a run; None where no run has this id.
@@ -182,17 +188,14 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 
 
 def _table(folders: Sequence[Path]) -> dict[str, tuple[str, Path]]:
-    return {
-        _id(label, folder): (label, folder) for label, folder in zip(run_labels(folders), folders, strict=True)
-    }
+    return {_id(folder): (label, folder) for label, folder in zip(run_labels(folders), folders, strict=True)}
 
 
-def _id(label: str, folder: Path) -> str:
+def _id(folder: Path) -> str:
     """Return a readable id; the hash of the path keeps runs of one name apart."""
     slug = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:_SLUG_LETTERS] or "run"
     night = night_of(folder)
     lead = slug if night is None else f"{slug}-{night:06d}"
-    del label
     return f"{lead}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 

@@ -1,120 +1,96 @@
-"""The Parquet tables of one run as DuckDB views with row numbers: read a little at a time, whatever their length.
-
-The connection may open the files of this run and nothing else, never writes, and every value is a parameter.
-"""
+"""The tables of one run, asked a little at a time: views with row numbers, pictures of faces one by one."""
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scanner import artefacts
-from scanner.errors import ScannerError
+from scanner.errors import QueryError
+from scanner.report.database import TABLES, Database
 from scanner.serve.keyset import Rows
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-NAMES = ("matches", "identities", "photos", "queries", "rejects", "joint", "crops")
 QUERY_S = 30.0
-"""A statement that takes longer is broken off."""
+"""A question that takes longer is broken off."""
+EXPORT_S = 3600.0
 TOGETHER = 4
-"""Statements at once; others wait for up to `WAIT_S`."""
+"""Questions at once; others wait for up to `WAIT_S`."""
 WAIT_S = 20.0
-MEMORY = "1GB"
 _running = threading.BoundedSemaphore(TOGETHER)
-
-
-class Busy(ScannerError):
-    """The database had no time for this question."""
 
 
 class RunTables:
     """The tables of a run; may be asked from several threads at once."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the tables that the run has.
-
-        Args:
-            folder: run folder.
-
-        Raises:
-            ArtefactError: a table is broken, foreign or newer.
-        """
-        import duckdb
-
-        paths = {name: (folder / f"{name}.parquet").resolve() for name in NAMES}
-        self.has = frozenset(name for name, path in paths.items() if path.is_file())
-        for name in sorted(self.has):
-            artefacts.open_artefact(paths[name], name).close()
-        self._connection = duckdb.connect(
-            ":memory:",
-            config={
-                "threads": 2, "memory_limit": MEMORY, "temp_directory": "", "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            },
-        )  # fmt: skip
-        read = [form for name in self.has for form in {str(paths[name]), _plain(paths[name])}]
-        self._connection.execute("SET parquet_metadata_cache = true")
-        self._connection.execute(f"SET allowed_paths = [{', '.join(map(_quoted, sorted(read)))}]")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
-        for name in sorted(self.has):
-            self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT *, file_row_number AS row "  # noqa: S608 - names and paths are ours
-                f"FROM read_parquet({_quoted(_plain(paths[name]))}, file_row_number = true)"
-            )
+        """Open the tables that the run has; ArtefactError where one is broken, foreign or newer."""
+        self._folder = folder
+        self.has = frozenset(name for name in TABLES if (folder / f"{name}.parquet").is_file())
+        self._database = Database([folder], time_limit_s=QUERY_S, numbered=True)
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> Rows:
-        """Run one statement of ours and return its rows.
+        """Answer one statement of ours.
 
         Raises:
-            Busy: it took too long, or too many others were running.
+            QueryError: it took too long or too much memory, or too many others were running.
         """
-        with self._cursor() as cursor:
-            found = cursor.execute(sql, list(values))
-            names = [column[0] for column in found.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-    def stream(self, sql: str, values: Sequence[Any], *, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield what a statement gives in batches of `rows`; it may take as long as the reader does."""
-        cursor = self._connection.cursor()
-        try:
-            yield from cursor.execute(sql, list(values)).to_arrow_reader(rows)
-        finally:
-            cursor.close()
-
-    @contextmanager
-    def _cursor(self) -> Iterator[DuckDBPyConnection]:
-        import duckdb
-
         if not _running.acquire(timeout=WAIT_S):
-            raise Busy("Too many questions at once. Try again in a moment.")
+            raise QueryError("Too many questions at once. Try again in a moment.")
         try:
-            cursor = self._connection.cursor()
-            clock = threading.Timer(QUERY_S, cursor.interrupt)
-            clock.start()
-            try:
-                yield cursor
-            except duckdb.InterruptException as error:
-                raise Busy(f"This question took longer than {QUERY_S:.0f} s. Narrow it down.") from error
-            finally:
-                clock.cancel()
-                cursor.close()
+            rows: Rows = self._database.select(sql, list(values)).to_pylist()
         finally:
             _running.release()
+        return rows
+
+    @contextmanager
+    def stream(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Lend the columns of an answer and its rows, batch by batch; it may take as long as the reader does."""
+        with Database([self._folder], time_limit_s=EXPORT_S) as database, database.stream(sql, list(values)) as answer:
+            yield answer.schema, answer.batches
+
+    @cached_property
+    def has_crops(self) -> bool:
+        """Whether crops were kept."""
+        return self._crops.is_file()
+
+    def crop(self, side: str, key: tuple[str, str] | tuple[str, int]) -> bytes | None:
+        """Return the picture of a face as PNG; None where it was not kept.
+
+        Args:
+            side: query or reference.
+            key: ("", query id), or (index, reference id).
+        """
+        if not self._crops.is_file():
+            return None
+        column = "query_id" if side == "query" else "reference_id"
+        with artefacts.open_artefact(self._crops, "crops") as file:
+            for group in range(file.num_row_groups):
+                keys = file.read_row_group(group, columns=["side", "index", column])
+                same = pc.and_(pc.equal(keys["side"], side), pc.equal(keys[column], key[1]))
+                if side == "reference":
+                    same = pc.and_(same, pc.equal(keys["index"], key[0]))
+                row = pc.index(same, value=True).as_py()
+                if row >= 0:
+                    # One row group can hold a hundred megabytes of pictures: they are read in small steps.
+                    return _row_of(file, group, row)
+        return None
+
+    @property
+    def _crops(self) -> Path:
+        return self._folder / "crops.parquet"
 
 
-def _plain(path: Path) -> str:
-    """Return the path as a pattern that matches it alone."""
-    return re.sub(r"([*?\[])", r"[\1]", str(path))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _row_of(file: Any, group: int, row: int) -> bytes | None:
+    for batch in file.iter_batches(batch_size=64, row_groups=[group], columns=["crop_png"]):
+        if row < batch.num_rows:
+            found: bytes = batch["crop_png"][row].as_py()
+            return found
+        row -= batch.num_rows
+    return None

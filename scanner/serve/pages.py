@@ -1,0 +1,164 @@
+"""The pages over several runs: the overview, and the comparison of two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scanner import artefacts
+from scanner.errors import EmbedderMismatch, ScannerError
+from scanner.report.acknowledged import Acknowledged, Finding
+from scanner.report.curves import Plot
+from scanner.report.diff import diff_runs
+from scanner.serve.figures import trend_figure
+from scanner.serve.shelf import Run, Shelf, stamp_of
+from scanner.serve.site import Site, query_of, refuse_unknown, site_of
+
+SHOWN_RUNS = 30
+"""Runs of one series on the overview; `?all=SERIES` shows the rest."""
+LISTED = 60
+"""Findings of each kind that a comparison lists."""
+_NAMED_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A run on the overview; `new` counts named identities that the run before did not name and nobody acknowledged."""
+
+    id: str
+    label: str
+    run: Run | None
+    problem: str
+    new: int | None
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Runs of one name, newest first, with their counts over time."""
+
+    number: int
+    name: str
+    entries: tuple[Entry, ...]
+    in_all: int
+    trend: Plot | None
+
+
+def overview(request: Request) -> Response:
+    """Show all runs, by series."""
+    site = site_of(request)
+    given = refuse_unknown(query_of(request), ("all",))
+    found = _series(site.shelf, shown_whole=given.get("all", ""))
+    return site.page("overview.html.j2", here="overview", series=found, runs=sum(one.in_all for one in found))
+
+
+def compare(request: Request) -> Response:
+    """Show what changed from one run to another."""
+    site = site_of(request)
+    given = refuse_unknown(query_of(request), ("base", "run"))
+    labels = [(run_id, site.shelf.label(run_id)) for run_id in site.shelf.ids()]
+    values: dict[str, Any] = {"here": "compare", "labels": labels, "base": "", "run": "", "diff": None, "problem": ""}
+    if given.get("base") and given.get("run"):
+        before, now = (site.run_named(given[name]) for name in ("base", "run"))
+        values |= {"base": before.id, "run": now.id}
+        try:
+            values["diff"] = diff_runs(before.folder, now.folder, listed=LISTED)
+        except EmbedderMismatch as error:
+            values["problem"] = _without_folders(str(error), before, now)
+    return site.page("compare.html.j2", **values)
+
+
+def _without_folders(text: str, *runs: Run) -> str:
+    """Call runs by their labels: a page does not tell where they lie."""
+    for run in runs:
+        text = text.replace(str(run.folder), run.label)
+    return text
+
+
+def _series(shelf: Shelf, *, shown_whole: str) -> list[Series]:
+    groups: dict[tuple[Path, str], list[tuple[str, Run | None, str]]] = {}
+    for run_id in shelf.ids():
+        try:
+            run, problem = shelf.run(run_id), ""
+        except ScannerError as error:
+            run, problem = None, str(error).replace(str(shelf.folder(run_id)), shelf.label(run_id))
+        if run is not None or problem:
+            groups.setdefault(shelf.series(run_id), []).append((run_id, run, problem))
+    return [
+        _one_series(shelf, number, name, members, whole=shown_whole == str(number))
+        for number, ((_, name), members) in enumerate(groups.items(), 1)
+    ]
+
+
+def _one_series(
+    shelf: Shelf, number: int, name: str, members: list[tuple[str, Run | None, str]], *, whole: bool
+) -> Series:
+    shown = members if whole else members[-SHOWN_RUNS:]
+    skipped = len(members) - len(shown)
+    entries = []
+    for place, (run_id, run, problem) in enumerate(shown, skipped):
+        prior = next((other for _, other, _ in reversed(members[:place]) if other is not None), None)
+        entries.append(
+            Entry(
+                run_id, shelf.label(run_id), run, problem, None if run is None else _newly_named(shelf, run, prior),
+                None if prior is None else prior.id,
+            )
+        )
+    good = [entry for entry in entries if entry.run is not None]
+    named = [entry.run.named for entry in good if entry.run is not None]
+    matched = [entry.run.summary["results"]["matched_identities"] for entry in good if entry.run is not None]
+    lines = [("identities matched", matched), ("named", named)]
+    labels = [entry.label for entry in good]
+    trend = trend_figure(labels, lines) if len(good) > 1 else None
+    return Series(number, name, tuple(entries[::-1]), len(members), trend)
+
+
+def _newly_named(shelf: Shelf, run: Run, prior: Run | None) -> int | None:
+    """Count identities that a run names, the run before did not, and nobody acknowledged; None where nobody is weighed."""
+    if run.named is None:
+        return None
+    if not run.named:
+        return 0
+    path = run.acknowledged_path
+    seen = path.stat().st_mtime_ns if path.exists() else 0
+    key = ("newly", run.id, stamp_of(run), seen, *(() if prior is None else (prior.id, stamp_of(prior))))
+
+    def work() -> int:
+        before = set() if prior is None else _names(prior)
+        known: Acknowledged = run.acknowledged()
+        return sum(Finding(*who) not in known for who in _names(run) - before)
+
+    return shelf.remembered(key, work)
+
+
+def _names(run: Run) -> set[tuple[str, str]]:
+    """Return (index, identity) of those that a run names; its table has the most unusual ones first."""
+    found: set[tuple[str, str]] = set()
+    if run.level is None:
+        return found
+    columns = ["index", "identity", "q_value"]
+    for table in artefacts.iter_tables(run.folder / "identities.parquet", "identities", rows_max=8192, columns=columns):
+        rows = [(row["index"], row["identity"]) for row in table.to_pylist() if row["q_value"] <= run.level]
+        found.update(rows)
+        if not rows or len(found) > _NAMED_MAX:
+            break
+    return found
+
+
+def problem_page(request: Request, error: Exception) -> Response:
+    """Say on a page what went wrong: what the visitor asked for, or what is damaged."""
+    site: Site = site_of(request)
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    says = str(error.detail) if isinstance(error, HTTPException) else _public(site, str(error))
+    return site.page("problem.html.j2", status=status, here="", code=status, says=says)
+
+
+def _public(site: Site, text: str) -> str:
+    for run_id in site.shelf.ids():
+        text = text.replace(str(site.shelf.folder(run_id)), site.shelf.label(run_id))
+    return text
