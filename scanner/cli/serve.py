@@ -20,7 +20,9 @@ LOOPBACK = "127.0.0.1"
 @click.option("--host", default=LOOPBACK, show_default=True, metavar="NAME", help="Address to listen on.  Any other than this "
               "machine's own needs --tls-cert and --tls-key.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0: any free one.")
-@click.option("--name", multiple=True, metavar="NAME", help="A further host name under which visitors come.  More than once.")
+@click.option(
+    "--name", multiple=True, metavar="NAME", help="A further host name under which visitors come.  More than once."
+)
 @click.option("--tls-cert", metavar="FILE", help="Certificate (PEM).")
 @click.option("--tls-key", metavar="FILE", help="Its private key (PEM), readable by you alone.")
 @click.option("--token-file", metavar="FILE", help="File with the token that visitors need, readable by you alone.  [default: "
@@ -40,19 +42,21 @@ def command(runs: tuple[str, ...], **given: Any) -> int:
     from scanner.serve.address import address_of, listen
     from scanner.serve.app import make_app
     from scanner.serve.server import serve
+    from scanner.serve.shelf import Shelf
 
     quiet = quiet_value(given)
     address = address_of(
         host=given["host"], port=given["port"], names=given["name"], certificate=given["tls_cert"], key=given["tls_key"],
         token_file=given["token_file"], with_token=not given["no_token"],
     )  # fmt: skip
-    app = make_app(runs, address, log=lambda served: say(_line(served), quiet=quiet))
+    shelf = Shelf(runs)
+    app = make_app(shelf, address, log=lambda served: say(_line(served), quiet=quiet))
     listener = listen(address)
     url = address.url(listener.getsockname()[1])
 
     def ready() -> None:
         say(f"serving at {url}\nstop with Ctrl-C", quiet=quiet)
-        answer({"url": url, "runs": len(app.run_ids)})
+        answer({"url": url, "runs": len(shelf.ids())})
         if given["open_it"]:
             click.launch(url)
 

@@ -164,7 +164,10 @@ def _token(file: str | None, environment: Mapping[str, str] | None) -> str:
         _check_private(path, "token")
         token, where = path.read_text("utf-8", errors="replace").partition("\n")[0].strip(), f"--token-file {file}"
     else:
-        token, where = (os.environ if environment is None else environment).get(TOKEN_VARIABLE, ""), f"${TOKEN_VARIABLE}"
+        token, where = (
+            (os.environ if environment is None else environment).get(TOKEN_VARIABLE, ""),
+            f"${TOKEN_VARIABLE}",
+        )
         if not token:
             return secrets.token_urlsafe(32)
     if len(token) < TOKEN_LETTERS_MIN or not _TOKEN.fullmatch(token):

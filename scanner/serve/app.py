@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import resources
-from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
@@ -27,16 +26,13 @@ STATIC: Final = {"site.css": "text/css", "site.js": "text/javascript", "icon.svg
 """Files that the pages may load; they are read at the start, so that no address ever reaches the file system."""
 
 
-def make_app(paths: Sequence[Path | str], address: Address, *, log: Callable[[Served], None]) -> Guard:
-    """Return the guarded application over the runs at or below some folders.
+def make_app(shelf: Shelf, address: Address, *, log: Callable[[Served], None]) -> Guard:
+    """Return the guarded application.
 
     Args:
-        paths: run folders, or folders of them.
+        shelf: the runs.
         address: where it will listen, and who may ask.
         log: called after every answer.
-
-    Raises:
-        ArtefactError: there is no run.
     """
     secrets = Secrets.of(address.token)
     app = Starlette(
@@ -48,15 +44,21 @@ def make_app(paths: Sequence[Path | str], address: Address, *, log: Callable[[Se
             Route("/runs/{run}/evidence", evidence),
             *(Route(f"/runs/{{run}}/matches.{kind}", partial(export, kind=kind)) for kind in ("csv", "parquet")),
             Route("/runs/{run}/matches/{row:int}", match),
-            *(Route(f"/runs/{{run}}/matches/{{row:int}}/{side}.png", partial(crop, side=side)) for side in ("query", "reference")),
-            *(Route(f"/runs/{{run}}/matches/{{row:int}}/{way}", partial(step, way=way)) for way in ("next", "previous")),
+            *(
+                Route(f"/runs/{{run}}/matches/{{row:int}}/{side}.png", partial(crop, side=side))
+                for side in ("query", "reference")
+            ),
+            *(
+                Route(f"/runs/{{run}}/matches/{{row:int}}/{way}", partial(step, way=way))
+                for way in ("next", "previous")
+            ),
             Route("/acknowledge", acknowledge_finding, methods=["POST"]),
             Route("/static/{name}", _static_files()),
         ],
         exception_handlers={HTTPException: problem_page, ScannerError: problem_page},
     )
     app.router.redirect_slashes = False
-    app.state.site = Site(Shelf(paths), secrets, make_templates())
+    app.state.site = Site(shelf, secrets, make_templates())
     return Guard(app, address, secrets, log)
 
 

@@ -45,7 +45,7 @@ def null_figure(tables: RunTables, score: float, threshold: float) -> tuple[Plot
     figure = plot(
         [_steps(counted, low, width, span["photos"])], x_label="best score over all scanned faces (cosine)",
         y_label="share of the null's photos", marks=[(threshold, f"threshold {threshold:.3f}"), (score, f"{THIS} {score:.3f}")],
-        title=f"Histogram of the null's best scores; this match has {score:.3f}", height=230, x_range=(low, high),
+        title=f"Histogram of the null's best scores; this match has {score:.3f}", width=560, height=250, x_range=(low, high),
     )  # fmt: skip
     return _apart(figure), {"photos": int(span["photos"]), "reached": int(span["reached"])}
 
@@ -58,17 +58,23 @@ def trend_figure(labels: Sequence[str], series: Sequence[tuple[str, Sequence[int
         series: (name, one count a run, None where the run does not say).
     """
     lines = [
-        Line(name, tuple((float(place), math.nan if n is None else float(n)) for place, n in enumerate(counts, 1)), filled=True)
+        Line(
+            name,
+            tuple((float(place), math.nan if n is None else float(n)) for place, n in enumerate(counts, 1)),
+            filled=True,
+        )
         for name, counts in series
         if sum(n is not None for n in counts) > 1
     ]
     if not lines:
         return None
     top = max(y for line in lines for _, y in line.points if y == y)  # noqa: PLR0124 - a gap is NaN
-    return plot(
-        lines, x_label=f"runs, {labels[0]} to {labels[-1]}", y_label="", width=760, height=170,
+    drawn = plot(
+        lines, x_label=f"runs, {labels[0]} to {labels[-1]}", y_label="identities", width=760, height=170,
         y_range=(0.0, max(1.0, top)), title=f"{', '.join(line.name for line in lines)} over {len(labels)} runs",
     )  # fmt: skip
+    whole = [tick for tick in drawn.x_ticks if "." not in tick.text.removesuffix(".0")]
+    return replace(drawn, x_ticks=tuple(replace(tick, text=tick.text.removesuffix(".0")) for tick in whole))
 
 
 def _steps(counted: Rows, low: float, width: float, photos: int) -> Line:

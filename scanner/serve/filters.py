@@ -83,12 +83,18 @@ class MatchFilter:
         """Return the condition on the view `matches`."""
         where = _texts(_bounds(Condition(), self), ("identity", self.identity), ("query_uri", self.query))
         if self.verdict:
-            named = Condition("false") if known.level is None else Condition("coalesce(q_value, 2.0) <= ?", (known.level,))
+            named = (
+                Condition("false") if known.level is None else Condition("coalesce(q_value, 2.0) <= ?", (known.level,))
+            )
             where = where.and_(named.sql if self.verdict == "named" else f"NOT ({named.sql})", *named.values)
         if self.index:
             where = where.and_('"index" = ?', self.index)
         if self.flag:
-            where = where.and_("len(flags) = 0") if self.flag == "none" else where.and_("list_contains(flags, ?)", self.flag)
+            where = (
+                where.and_("len(flags) = 0")
+                if self.flag == "none"
+                else where.and_("list_contains(flags, ?)", self.flag)
+            )
         if self.acknowledged:
             looked = _acknowledged(known.acknowledged, "reference_uri")
             where = where.and_(looked.sql if self.acknowledged == "yes" else f"NOT ({looked.sql})", *looked.values)
@@ -232,11 +238,9 @@ def _acknowledged(findings: Sequence[Finding], uri_column: str | None) -> Condit
     """Return the condition for rows of findings that somebody has looked at; never null."""
     people = [one for one in findings if one.identity is not None]
     photos = [one for one in findings if one.identity is None]
-    sql = "coalesce((\"index\", identity) IN (SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])), false)"
+    sql = 'coalesce(("index", identity) IN (SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])), false)'
     values: list[Any] = [[one.index for one in people], [one.identity for one in people]]
     if uri_column is None:
         return Condition(sql, tuple(values))
-    sql += (
-        f" OR (identity IS NULL AND (\"index\", {uri_column}) IN (SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])))"
-    )
+    sql += f' OR (identity IS NULL AND ("index", {uri_column}) IN (SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])))'
     return Condition(f"({sql})", (*values, [one.index for one in photos], [one.uri for one in photos]))

@@ -52,10 +52,7 @@ class Served:
 class Guard:
     """Wraps an application; see the module."""
 
-    def __init__(
-        self, app: ASGIApp, address: Address, secrets: Secrets, log: Callable[[Served], None], ids: Callable[[], list[str]]
-    ) -> None:
-        self._ids = ids
+    def __init__(self, app: ASGIApp, address: Address, secrets: Secrets, log: Callable[[Served], None]) -> None:
         self._app, self._address, self._secrets, self._log = app, address, secrets, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,11 +75,6 @@ class Guard:
             path = scope["path"][:PATH_BYTES_MAX].encode("ascii", "replace").decode()
             self._log(Served(scope["method"][:8], path, status, time.perf_counter() - started))
 
-    @property
-    def run_ids(self) -> list[str]:
-        """Ids of the runs that are served."""
-        return list(self._ids())
-
     def cookie_name(self) -> str:
         """Return the cookie's name; browsers hold `__Host-` cookies to TLS and this very host."""
         return "__Host-scanner" if self._address.secure else "scanner"
@@ -92,8 +84,13 @@ class Guard:
         headers = _single(scope)
         if scope["method"] not in {"GET", "HEAD", "POST"}:
             return _says(405, "This site answers GET, HEAD and POST.")
-        if len(scope.get("raw_path") or scope["path"].encode()) > PATH_BYTES_MAX or len(scope["query_string"]) > QUERY_BYTES_MAX:
-            return _says(414, f"The address is too long: {PATH_BYTES_MAX} bytes of path, {QUERY_BYTES_MAX} of query at most.")
+        if (
+            len(scope.get("raw_path") or scope["path"].encode()) > PATH_BYTES_MAX
+            or len(scope["query_string"]) > QUERY_BYTES_MAX
+        ):
+            return _says(
+                414, f"The address is too long: {PATH_BYTES_MAX} bytes of path, {QUERY_BYTES_MAX} of query at most."
+            )
         if headers is None:
             return _says(400, "A header that may stand once stands twice.")
         if _host_of(headers.get(b"host", b"")) not in self._address.names:
@@ -135,7 +132,10 @@ class Guard:
             return _says(415, "A form is expected.")
         origin = headers.get(b"origin")
         here = (b"https://" if self._address.secure else b"http://") + headers[b"host"]
-        if (origin is not None and origin != here) or headers.get(b"sec-fetch-site", b"none") not in {b"same-origin", b"none"}:
+        if (origin is not None and origin != here) or headers.get(b"sec-fetch-site", b"none") not in {
+            b"same-origin",
+            b"none",
+        }:
             return _says(403, "Forms of other sites are not taken.")
         return None
 

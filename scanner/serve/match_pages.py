@@ -40,7 +40,9 @@ def match(request: Request) -> Response:
     kept = {side: run.tables.crop(side, key) is not None for side, key in keys.items()} if run.tables.has_crops else {}
     others = {
         "query": _others(run, "query_id = ?", row["query_id"], row=row["row"]),
-        "reference": _others(run, '"index" = ? AND reference_id = ?', row["index"], row["reference_id"], row=row["row"]),
+        "reference": _others(
+            run, '"index" = ? AND reference_id = ?', row["index"], row["reference_id"], row=row["row"]
+        ),
     }
     return site.page(
         "match.html.j2", here="match", run=run, row=shown(run, row, acknowledged), crops=kept, figure_values=figure,
@@ -127,4 +129,3 @@ def _others(run: Run, where: str, *values: Any, row: int) -> tuple[int, Rows]:
         [*values, row],
     )
     return (found[0]["n"] if found else 0), found
-

@@ -23,6 +23,8 @@ SHOWN_RUNS = 30
 """Runs of one series on the overview; `?all=SERIES` shows the rest."""
 LISTED = 60
 """Findings of each kind that a comparison lists."""
+TREND_MIN = 3
+"""Fewer runs make no line."""
 _NAMED_MAX = 100_000
 
 
@@ -102,10 +104,16 @@ def _one_series(
     skipped = len(members) - len(shown)
     entries = []
     for place, (run_id, run, problem) in enumerate(shown, skipped):
-        prior = next((other for _, other, _ in reversed(members[:place]) if other is not None), None)
+        prior = next(
+            (other for _, other, _ in reversed(members[:place]) if other is not None and _alike(other, run)), None
+        )
         entries.append(
             Entry(
-                run_id, shelf.label(run_id), run, problem, None if run is None else _newly_named(shelf, run, prior),
+                run_id,
+                shelf.label(run_id),
+                run,
+                problem,
+                None if run is None else _newly_named(shelf, run, prior),
                 None if prior is None else prior.id,
             )
         )
@@ -114,8 +122,17 @@ def _one_series(
     matched = [entry.run.summary["results"]["matched_identities"] for entry in good if entry.run is not None]
     lines = [("identities matched", matched), ("named", named)]
     labels = [entry.label for entry in good]
-    trend = trend_figure(labels, lines) if len(good) > 1 else None
+    alike = all(_alike(one.run, good[0].run) for one in good)
+    trend = trend_figure(labels, lines) if len(good) >= TREND_MIN and alike else None
     return Series(number, name, tuple(entries[::-1]), len(members), trend)
+
+
+def _alike(one: Run | None, other: Run | None) -> bool:
+    """Return whether two runs searched the same indexes with the same embedder, so that one follows the other."""
+    if one is None or other is None:
+        return False
+    same_network = one.summary["road"]["embedder"]["fingerprint"] == other.summary["road"]["embedder"]["fingerprint"]
+    return same_network and one.indexes == other.indexes
 
 
 def _newly_named(shelf: Shelf, run: Run, prior: Run | None) -> int | None:

@@ -21,11 +21,11 @@ FLAG_SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One step of the argument: what it is about, what it says, and whether it speaks against the match."""
+    """One step of the argument: what it is about, what it says, and whether it speaks for or against a leak ("" neither)."""
 
     about: str
     says: str
-    against: bool = False
+    side: str = ""
 
 
 def headline_of(run: Run, match: Row) -> str:
@@ -69,13 +69,20 @@ def reasons_of(run: Run, match: Row, identity: Row | None, joint: Row | None, nu
 def _of_score(run: Run, match: Row) -> Iterator[Reason]:
     threshold, results = run.summary["threshold"], run.summary["results"]
     value, point = threshold["value"], threshold["point"]
-    yield Reason(
-        "Score",
-        f"The cosine of the two faces is {match['score']:.4f}, the closest no. {match['rank']} of this scanned face; from "
-        f"{value:.4f} on a pair is a match.",
+    closer = match["rank"] - 1
+    place = (
+        f"{plural(closer, 'reference')} {'is' if closer == 1 else 'are'} closer to it"
+        if closer
+        else "no reference is closer to it"
     )
+    yield Reason(
+        "Score", f"The cosine of the scanned face and the reference is {match['score']:.4f}; {place}. From {value:.4f} on a "
+        "pair is a match.",
+    )  # fmt: skip
     if point is None:
-        yield Reason("Threshold", "It was given by hand, so nobody knows how many pairs would match by chance.", against=True)
+        yield Reason(
+            "Threshold", "It was given by hand, so nobody knows how many pairs would match by chance.", side="against"
+        )
         return
     low, high = point["fmr_interval"]
     yield Reason(
@@ -100,7 +107,7 @@ def _of_null(run: Run, identity: Row, null: Row | None) -> Iterator[Reason]:
             "Null",
             f"Of {plural(null['photos'], 'photo')} of people known not to be in training, {count(null['reached'])} "
             f"come{'s' if null['reached'] == 1 else ''} as close to any scanned face as this match.",
-            against=null["reached"] > 0,
+            side="against" if null["reached"] else "for",
         )
     yield Reason(
         "p-value",
@@ -116,7 +123,7 @@ def _of_null(run: Run, identity: Row, null: Row | None) -> Iterator[Reason]:
         f"Were every one of the {plural(found['identities'], 'identity', 'identities')} at least as unusual as this one named, "
         f"about {100 * q:.2g} % of them would be named wrongly (q = {q:.2g}; under any dependence {identity['q_by']:.2g}). "
         f"The run names up to {100 * level:g} %, so this one is {'within' if named else 'beyond'} it.",
-        against=not named,
+        side="for" if named else "against",
     )
 
 
@@ -126,14 +133,16 @@ def _of_embedders(run: Run, joint: Row) -> Iterator[Reason]:
     yield Reason(
         "Embedders",
         f"{joint['agreement']} of {counted} counted embedders name this identity alone; together q = {joint['q_joint']:.2g}.",
-        against=joint["agreement"] < counted,
+        side="for" if joint["agreement"] == counted else "against",
     )
 
 
 def _of_copy(match: Row) -> Iterator[Reason]:
     for flag in match["flags"]:
         says = FLAG_SAYS.get(flag, f"Flag {flag}.")
-        yield Reason(flag.replace("_", " ").capitalize(), says, against=flag in {"hub", "low_quality"})
+        yield Reason(
+            flag.replace("_", " ").capitalize(), says, side="against" if flag in {"hub", "low_quality"} else ""
+        )
     if match["copy_score"] is not None:
         yield Reason("Copy", f"A copy-detection network gives the two pictures {match['copy_score']:.3f}.")
 
@@ -141,6 +150,8 @@ def _of_copy(match: Row) -> Iterator[Reason]:
 def _of_guards(evidence: Mapping[str, Any]) -> Iterator[Reason]:
     for guard in evidence["guards"]:
         if guard["fired"]:
-            yield Reason(f"Guard {guard['name'].replace('_', ' ')}", guard["says"], against=True)
+            yield Reason(f"Guard {guard['name'].replace('_', ' ')}", guard["says"], side="against")
     if not any(guard["fired"] for guard in evidence["guards"]):
-        yield Reason("Guards", f"None of the {len(evidence['guards'])} guards speaks against the comparison.")
+        yield Reason(
+            "Guards", f"None of the {len(evidence['guards'])} guards speaks against the comparison.", side="for"
+        )

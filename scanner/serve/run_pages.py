@@ -69,9 +69,7 @@ def identities(request: Request) -> Response:
     acknowledged = run.acknowledged()
     condition = chosen.condition(run.known(acknowledged))
     total = _total(site.shelf, run, "identities", condition.sql, condition.values)
-    page = read_page(
-        run.tables.ask, "identities", condition, chosen.order, size=chosen.rows, total=total, place=place
-    )
+    page = read_page(run.tables.ask, "identities", condition, chosen.order, size=chosen.rows, total=total, place=place)
     return site.page(
         "identities.html.j2", here="identities", run=run, page=page, chosen=chosen, filtered=filtered(chosen),
         rows=[shown(run, row, acknowledged) for row in page.rows], query=query_string(chosen), choices=_CHOICES,
@@ -107,7 +105,9 @@ def export(request: Request, *, kind: str) -> Response:
     name = f"matches-{run.id}{'-filtered' if filtered(chosen) else ''}.{kind}"
     media = "text/csv; charset=utf-8" if kind == "csv" else "application/vnd.apache.parquet"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(made(run, sql.replace(", row ASC", ""), condition.values), media_type=media, headers=headers)
+    return StreamingResponse(
+        made(run, sql.replace(", row ASC", ""), condition.values), media_type=media, headers=headers
+    )
 
 
 def page_of_matches(
@@ -134,7 +134,8 @@ def shown(run: Run, row: dict[str, Any], acknowledged: Acknowledged) -> dict[str
 def _total(shelf: Shelf, run: Run, view: str, sql: str, values: Sequence[Any]) -> int:
     key = (run.id, stamp_of(run), view, sql, repr(values))
     return shelf.remembered(
-        key, lambda: run.tables.ask(f"SELECT count(*) AS n FROM {view} WHERE {sql}", values)[0]["n"]  # noqa: S608
+        key,
+        lambda: run.tables.ask(f"SELECT count(*) AS n FROM {view} WHERE {sql}", values)[0]["n"],  # noqa: S608
     )
 
 
@@ -161,14 +162,14 @@ def _parquet(run: Run, sql: str, values: Sequence[Any]) -> Iterator[bytes]:
 
 def _flat(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Write lists as text, and keep a spreadsheet from taking a text for a formula."""
-    columns = []
-    for one, column in zip(batch.schema, batch.columns, strict=True):
-        if pa.types.is_list(one.type):
-            column = pa.array([" ".join(flags or ()) for flags in column.to_pylist()], pa.string())
-        elif pa.types.is_string(one.type):
-            column = pc.replace_substring_regex(column, "^([=+@\\t\\r-])", "'\\1")
-        columns.append(column)
+    columns = [_as_text(column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    if pa.types.is_list(column.type):
+        return pa.array([" ".join(flags or ()) for flags in column.to_pylist()], pa.string())
+    return pc.replace_substring_regex(column, "^([=+@\t\r-])", "'\\1") if pa.types.is_string(column.type) else column
 
 
 def _taken(sink: io.BytesIO) -> bytes:
@@ -206,4 +207,3 @@ class _Passed(io.RawIOBase):
         data = bytes(self._waiting)
         self._waiting.clear()
         return data
-

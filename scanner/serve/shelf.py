@@ -63,7 +63,9 @@ class Run:
     @property
     def level(self) -> float | None:
         """q-value up to which identities are named; None where nobody is."""
-        return float(self.evidence["identities"]["level"]) if self.evidence is not None and self.state == "named" else None
+        return (
+            float(self.evidence["identities"]["level"]) if self.evidence is not None and self.state == "named" else None
+        )
 
     @property
     def named(self) -> int | None:
@@ -156,7 +158,13 @@ class Shelf:
             if run_id in self._open and self._open[run_id][0] == stamp:
                 self._open.move_to_end(run_id)
                 return self._open[run_id][1]
-        run = Run(run_id, label, folder, read_summary(folder), *(_json(folder / name) for name in ("evidence.json", "joint.json")))
+        run = Run(
+            run_id,
+            label,
+            folder,
+            read_summary(folder),
+            *(_json(folder / name) for name in ("evidence.json", "joint.json")),
+        )
         with self._lock:
             self._open[run_id] = (stamp, run)
             while len(self._open) > OPEN_MAX:

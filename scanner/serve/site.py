@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -18,6 +18,7 @@ from scanner.errors import UsageError
 from scanner.evidence.verdict import count
 from scanner.report.page import expected_text
 from scanner.serve.address import Secrets
+from scanner.serve.filters import query_string
 from scanner.serve.guard import BODY_BYTES_MAX
 from scanner.serve.shelf import Run, Shelf, plural
 
@@ -51,7 +52,7 @@ class Site:
 
 def site_of(request: Request) -> Site:
     """Return the site that a request is for."""
-    return cast(Site, request.app.state.site)
+    return cast("Site", request.app.state.site)
 
 
 def make_templates() -> Environment:
@@ -61,6 +62,7 @@ def make_templates() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(count=count, expected=expected_text, p=_p, score=_score, plural=plural)
+    environment.globals["resort"] = lambda chosen, name: query_string(replace(chosen, sort=name))
     return environment
 
 
@@ -82,7 +84,9 @@ async def form_of(request: Request) -> Mapping[str, str]:
         raise HTTPException(400, "A field of the form is given twice.")
     given = form.pop("form_secret", "")
     if not hmac.compare_digest(given.encode(), site_of(request).secrets.form.encode()):
-        raise HTTPException(403, "This form is not, or no longer, one of this server: reload the page and send it again.")
+        raise HTTPException(
+            403, "This form is not, or no longer, one of this server: reload the page and send it again."
+        )
     return form
 
 
@@ -109,8 +113,10 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
 
 
 def _p(value: float | None) -> str:
-    """A p- or q-value with two digits."""
-    return "–" if value is None else f"{value:.2g}"
+    """A p- or q-value: four decimals, so that a column lines up, and a power of ten for what is smaller."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"  # noqa: PLR2004
 
 
 def _score(value: float | None) -> str:

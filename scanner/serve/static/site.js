@@ -25,6 +25,7 @@
   const focus = (selector) => {
     const field = document.querySelector(selector);
     if (!field) return false;
+    if (field.closest("details")) field.closest("details").open = true;
     field.focus();
     if (field.select) field.select();
     return true;
@@ -55,6 +56,11 @@
     form.addEventListener("formdata", (event) => {
       for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
     });
+  }
+
+  // On a narrow screen the filters would fill the first page.
+  for (const box of document.querySelectorAll("details.filtering")) {
+    if (matchMedia("(max-width: 46rem)").matches && box.dataset.filtered === "false") box.open = false;
   }
 
   // A click anywhere in a row opens it, unless text is being selected.
