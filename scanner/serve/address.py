@@ -135,6 +135,7 @@ def is_loopback(host: str) -> bool:
 
 def listen(address: Address) -> socket.socket:
     """Return a bound socket; UsageError where that cannot be."""
+    listener = None
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, place = found[0]
@@ -142,6 +143,8 @@ def listen(address: Address) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise UsageError(
             f"Cannot listen on {address.host} port {address.port}: {error}. Choose another --port (0: any free one)."
         ) from error

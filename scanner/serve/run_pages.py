@@ -37,6 +37,8 @@ EXPORTED: Final = (
     "query_id", "query_uri", "query_face", "index", "reference_id", "reference_uri", "identity", "score", "rank", "p_value",
     "q_value", "verdict", "flags", "copy_score",
 )  # fmt: skip
+SORTED_MAX: Final = 500_000
+"""Longer exports come in the order of the run."""
 _CHOICES: Final = {
     "verdict": (("", "any"), ("named", "named"), ("not_named", "not named")),
     "acknowledged": (("", "any"), ("no", "not acknowledged"), ("yes", "acknowledged")),
@@ -92,21 +94,22 @@ def evidence(request: Request) -> Response:
 
 
 def export(request: Request, *, kind: str) -> Response:
-    """Stream what is filtered, in the order that is shown, as CSV or Parquet."""
+    """Stream what is filtered, as CSV or Parquet: in the order that is shown, or the run's own where that is too long."""
     site = site_of(request)
     run = site.run_of(request)
     chosen, _ = read_filter(MatchFilter, query_of(request))
     condition = chosen.condition(run.known(run.acknowledged()))
     columns = ", ".join(f'"{name}"' for name in EXPORTED)
-    # The order of the file needs no sort: ten million rows then pass through without being held.
-    order = "" if chosen.sort == "file" else f" ORDER BY {chosen.order.by(forward=True)}"
+    # Without a sort ten million rows pass through and are never held.
+    sorted_ = chosen.sort != "file" and _total(site.shelf, run, "matches", condition.sql, condition.values) <= SORTED_MAX
+    order = f" ORDER BY {chosen.order.by(forward=True)}" if sorted_ else ""
     sql = f"SELECT {columns} FROM matches WHERE {condition.sql}{order}"  # noqa: S608
     made = _csv if kind == "csv" else _parquet
     name = f"matches-{run.id}{'-filtered' if filtered(chosen) else ''}.{kind}"
     media = "text/csv; charset=utf-8" if kind == "csv" else "application/vnd.apache.parquet"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(
-        made(run, sql.replace(", row ASC", ""), condition.values), media_type=media, headers=headers
+        made(run, sql, condition.values), media_type=media, headers=headers
     )
 
 
