@@ -232,7 +232,9 @@ class Database:
                     there = set(file.schema_arrow.names)
                 alike.setdefault(tuple(field.name for field in wanted if field.name in there), {})[str(path)] = label
         parts = [_reading(columns, files, numbered=numbered) for columns, files in alike.items()]
-        if [len(columns) for columns in alike] != [len(wanted)]:  # a union in the way, the engine reads all columns to sort by one
+        if [len(columns) for columns in alike] != [
+            len(wanted)
+        ]:  # a union in the way, the engine reads all columns to sort by one
             parts.insert(0, f"FROM bare.{name}")
         self._root.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(parts)}")
         self._files += [path for files in alike.values() for path in files]

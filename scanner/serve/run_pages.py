@@ -101,16 +101,16 @@ def export(request: Request, *, kind: str) -> Response:
     condition = chosen.condition(run.known(run.acknowledged()))
     columns = ", ".join(f'"{name}"' for name in EXPORTED)
     # Without a sort ten million rows pass through and are never held.
-    sorted_ = chosen.sort != "file" and _total(site.shelf, run, "matches", condition.sql, condition.values) <= SORTED_MAX
+    sorted_ = (
+        chosen.sort != "file" and _total(site.shelf, run, "matches", condition.sql, condition.values) <= SORTED_MAX
+    )
     order = f" ORDER BY {chosen.order.by(forward=True)}" if sorted_ else ""
     sql = f"SELECT {columns} FROM matches WHERE {condition.sql}{order}"  # noqa: S608
     made = _csv if kind == "csv" else _parquet
     name = f"matches-{run.id}{'-filtered' if filtered(chosen) else ''}.{kind}"
     media = "text/csv; charset=utf-8" if kind == "csv" else "application/vnd.apache.parquet"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(
-        made(run, sql, condition.values), media_type=media, headers=headers
-    )
+    return StreamingResponse(made(run, sql, condition.values), media_type=media, headers=headers)
 
 
 def page_of_matches(

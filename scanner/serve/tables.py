@@ -52,7 +52,10 @@ class RunTables:
     @contextmanager
     def stream(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """Lend the columns of an answer and its rows, batch by batch; it may take as long as the reader does."""
-        with Database([self._folder], time_limit_s=EXPORT_S, numbered=True) as database, database.stream(sql, list(values)) as answer:
+        with (
+            Database([self._folder], time_limit_s=EXPORT_S, numbered=True) as database,
+            database.stream(sql, list(values)) as answer,
+        ):
             yield answer.schema, answer.batches
 
     @cached_property

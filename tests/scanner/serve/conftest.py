@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "report")]  # with --import-mode=importlib
+# With --import-mode=importlib test modules do not see their folder.
+sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from served_runs import write_weighed
 
@@ -19,8 +21,6 @@ from scanner.serve.address import Address, address_of
 from scanner.serve.app import make_app
 from scanner.serve.guard import Guard, Served
 from scanner.serve.shelf import Shelf
-
-TOKEN = "a-token-that-is-long-enough"
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +56,11 @@ class Visitor:
 def visit() -> Callable[..., Visitor]:
     """Return a visitor of the application over some runs, on loopback without a token if not said otherwise."""
 
-    def call(
-        *paths: Path, address: Address | None = None, log: Callable[[Served], None] = lambda served: None
-    ) -> Visitor:
+    def call(*paths: Path, address: Address | None = None, log: Callable[[Served], None] = lambda _: None) -> Visitor:
         where = address or address_of(with_token=False)
-        return Visitor(make_app(Shelf(paths), where, log=log), f"{'https' if where.secure else 'http'}://{max(where.names)}")
+        return Visitor(
+            make_app(Shelf(paths), where, log=log), f"{'https' if where.secure else 'http'}://{max(where.names)}"
+        )
 
     return call
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,8 @@ from run_folder import crop, evidence, match, reject, weighed, write_run
 
 from scanner.artefacts import JOINT, PHOTOS, stamped, table_of, write_tables
 
+ROOT = Path(__file__).resolve().parents[3]
+TOKEN = "a-token-that-is-long-enough"
 LEVEL, PEOPLE, MATCHES = 0.05, 40, 400
 AWKWARD = "o'Neil\"<script>alert(1)</script>%_ ÿ"
 FLAGS = ([], ["near_copy"], ["hub"], ["same_bytes", "near_copy"], [])
@@ -111,3 +119,23 @@ def _evidence(state: str) -> dict[str, Any]:
             "named": [0.1, 0.4, 0.9], "smallest": 0.5,
         },
     }  # fmt: skip
+
+
+@contextmanager
+def serving(*words: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Run the command, and lend it with what it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scanner", "serve", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert process.stdout is not None
+    patience = threading.Timer(600, process.kill)
+    patience.start()
+    try:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield process, json.loads(line)
+    finally:
+        process.kill()
+        process.communicate()
+        patience.cancel()

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served_runs import rows_of, write_weighed
-from test_server import serving
+from served_runs import rows_of, serving, write_weighed
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt install chromium"),
     pytest.mark.xdist_group("browser"),
@@ -74,12 +75,24 @@ def addresses(page: Any) -> list[str]:
     compare = page.locator("a", has_text="compare").first.get_attribute("href")
     page.goto(page.url + run[1:])
     match = page.locator("a.open").first.get_attribute("href")
-    return ["/", run, f"{run}?verdict=named&sort=q", f"{run}?identity=nobody", f"{run}/identities", f"{run}/evidence", match, compare]
+    return [
+        "/",
+        run,
+        f"{run}?verdict=named&sort=q",
+        f"{run}?identity=nobody",
+        f"{run}/identities",
+        f"{run}/evidence",
+        match,
+        compare,
+    ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("screen", SCREENS)
 def test_axe_finds_nothing_on_any_page(page_of, screen, url):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python (the dev extra)")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs axe-playwright-python (the dev extra)"
+    )
     page, base = page_of(screen), url.partition("/?")[0]
 
     found = []
@@ -112,10 +125,9 @@ def test_keys_move_through_rows_and_matches(page_of):
     page.locator("a.open").first.click()
     page.wait_for_url(re.compile(r"/matches/\d+"))
     first = page.locator(".pair .score b").inner_text()
-    page.keyboard.press("j")
-    page.wait_for_load_state()
-    page.keyboard.press("k")
-    page.wait_for_load_state()
+    for key in "jk":
+        with page.expect_navigation():
+            page.keyboard.press(key)
     assert page.locator(".pair .score b").inner_text() == first == f"{max(row['score'] for row in rows_of(3)):.3f}"
     page.keyboard.press("u")
     page.wait_for_url(re.compile(r"/runs/gen-000003-[0-9a-f]+$"))
@@ -146,7 +158,10 @@ def test_the_question_mark_lists_the_keys(page_of):
 
 
 def test_dark_and_light_are_the_readers_own(page_of):
-    grounds = {screen: page_of(screen).evaluate("getComputedStyle(document.body).backgroundColor") for screen in ("light", "dark")}
+    grounds = {
+        screen: page_of(screen).evaluate("getComputedStyle(document.body).backgroundColor")
+        for screen in ("light", "dark")
+    }
 
     assert grounds == {"light": "rgb(251, 250, 248)", "dark": "rgb(21, 24, 27)"}
 
@@ -188,4 +203,6 @@ def test_crops_are_shown_and_nothing_else_is_loaded(page_of, url):
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
 
     assert widths == [112, 112]
-    assert {address.partition("//")[2].partition("/")[0] for address in asked} == {url.partition("//")[2].partition("/")[0]}
+    assert {address.partition("//")[2].partition("/")[0] for address in asked} == {
+        url.partition("//")[2].partition("/")[0]
+    }

@@ -15,7 +15,11 @@ from scanner.report.acknowledged import Finding
 from scanner.serve.filters import IdentityFilter, Known, MatchFilter, query_string, read_filter
 from scanner.serve.tables import RunTables
 
-KNOWN = Known(LEVEL, (Finding("ffhq", "person-03"), Finding("celeba", uri="celeba/0.jpg"), Finding("ffhq", "person-02")), joint=True)
+KNOWN = Known(
+    LEVEL,
+    (Finding("ffhq", "person-03"), Finding("celeba", uri="celeba/0.jpg"), Finding("ffhq", "person-02")),
+    joint=True,
+)
 AGREEMENT = {name_of(p): p % 3 for p in range(PEOPLE)}
 
 
@@ -84,12 +88,16 @@ def test_identities_are_filtered_as_pyarrow_filters_them(tables, weighed):
 
     found = tables.ask(f"SELECT identity FROM identities WHERE {condition.sql} ORDER BY row", condition.values)
 
-    wanted = [r["identity"] for r in rows if r["q_value"] <= LEVEL and r["index"] == "ffhq" and r["identity"] != "person-03"]
+    wanted = [
+        r["identity"] for r in rows if r["q_value"] <= LEVEL and r["index"] == "ffhq" and r["identity"] != "person-03"
+    ]
     assert [row["identity"] for row in found] == wanted == ["person-01"]
 
 
 def test_a_filter_and_its_query_string_are_one():
-    chosen = MatchFilter(verdict="named", score_min=0.5, identity="a&b=c#d", flag="hub", sort="q", rows=100, agreement=0)
+    chosen = MatchFilter(
+        verdict="named", score_min=0.5, identity="a&b=c#d", flag="hub", sort="q", rows=100, agreement=0
+    )
 
     assert parsed(query_string(chosen)) == chosen
     assert query_string(MatchFilter()) == ""
@@ -114,7 +122,9 @@ def test_what_a_parameter_cannot_be_is_refused_in_words(query, says):
         parsed(query)
 
 
-@pytest.mark.parametrize("text", ["' OR 1=1 --", "'; DROP VIEW matches; --", '" OR ""="', "%' OR '1'='1", "\\", "$1", "?", "){}[]*"])
+@pytest.mark.parametrize(
+    "text", ["' OR 1=1 --", "'; DROP VIEW matches; --", '" OR ""="', "%' OR '1'='1", "\\", "$1", "?", "){}[]*"]
+)
 @pytest.mark.parametrize("name", ["identity", "query", "index"])
 def test_a_text_is_a_text_and_never_sql(tables, name, text):
     condition = parsed(f"{name}={quote(text)}").condition(KNOWN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import TOKEN
+from served_runs import TOKEN
 
 from scanner.serve.address import Secrets, address_of
 from scanner.serve.guard import POLICY
@@ -16,7 +16,9 @@ def guarded(visit, weighed):
     return visit(weighed, address=address_of(environment={"SCANNER_SERVE_TOKEN": TOKEN}))
 
 
-@pytest.mark.parametrize("path", ["/", "/compare", "/runs/x", "/runs/x/matches/0/query.png", "/acknowledge", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/", "/compare", "/runs/x", "/runs/x/matches/0/query.png", "/acknowledge", "/nothing"]
+)
 def test_without_the_token_nothing_is_shown(guarded, path):
     answer = guarded.get(path)
 
@@ -74,7 +76,9 @@ def test_another_host_name_is_refused(client, host):
     assert host == "" or host not in answer.text
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:1", "LOCALHOST:8642", "127.0.0.1:8642", "[::1]:8642", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:1", "LOCALHOST:8642", "127.0.0.1:8642", "[::1]:8642", "localhost."]
+)
 def test_the_names_of_this_machine_are_answered(client, host):
     assert client.get("/", headers={"host": host}).status_code == 200
 
@@ -111,7 +115,15 @@ def test_every_answer_carries_the_policy(client, run_path):
 
 
 def test_no_page_needs_what_the_policy_forbids(client, run_path):
-    for path in ("/", run_path, run_path + "/identities", run_path + "/evidence", run_path + "/matches/1", "/compare", "/no"):
+    for path in (
+        "/",
+        run_path,
+        run_path + "/identities",
+        run_path + "/evidence",
+        run_path + "/matches/1",
+        "/compare",
+        "/no",
+    ):
         page = client.get(path).text
         assert not re.search(r"<script(?![^>]* src=\"/static/)[^>]*>", page)
         assert not re.search(r"\s(style|on[a-z]+)=\"", page)

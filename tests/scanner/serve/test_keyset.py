@@ -12,7 +12,7 @@ from scanner.serve.tables import RunTables
 KEYS = {
     "score": lambda row: -row["score"], "score_up": lambda row: row["score"],
     "q": lambda row: 2.0 if row["q_value"] is None else row["q_value"], "identity": lambda row: row["identity"] or "",
-    "query": lambda row: row["query_uri"], "rank": lambda row: row["rank"], "file": lambda row: 0,
+    "query": lambda row: row["query_uri"], "rank": lambda row: row["rank"], "file": lambda _: 0,
 }  # fmt: skip
 
 
@@ -27,7 +27,10 @@ def test_pages_forwards_and_backwards_are_the_sorted_table(tables, name, kept):
     rows = [{**row, "row": n} for n, row in enumerate(rows_of())]
     condition = Condition()
     if kept == "some":
-        rows, condition = [row for row in rows if "near_copy" in row["flags"]], Condition("list_contains(flags, ?)", ("near_copy",))
+        rows, condition = (
+            [row for row in rows if "near_copy" in row["flags"]],
+            Condition("list_contains(flags, ?)", ("near_copy",)),
+        )
     wanted = [row["row"] for row in sorted(rows, key=lambda row: (KEYS[name](row), row["row"]))]
     order, total = MATCH_ORDERS[name][1], len(rows)
 

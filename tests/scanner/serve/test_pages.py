@@ -6,7 +6,6 @@ import csv
 import html
 import io
 import json
-import os
 import re
 import stat
 from urllib.parse import quote
@@ -31,7 +30,10 @@ def words(page: str) -> str:
 def table(page: str) -> list[list[str]]:
     """Return the rows of the first table."""
     body = page[page.index("<tbody>") : page.index("</tbody>")]
-    return [[words(cell).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.DOTALL)] for row in body.split("</tr>")[:-1]]
+    return [
+        [words(cell).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.DOTALL)]
+        for row in body.split("</tr>")[:-1]
+    ]
 
 
 def scores(page: str) -> list[str]:
@@ -144,12 +146,18 @@ def test_neighbours_are_all_other_matches(client, run_path):
 
 def test_crops_only_where_the_run_kept_them(client, run_path, visit, tmp_path):
     crop = client.get(run_path + "/matches/0/query.png")
-    assert (crop.status_code, crop.headers["content-type"], crop.headers["cache-control"]) == (200, "image/png", "no-store")
+    assert (crop.status_code, crop.headers["content-type"], crop.headers["cache-control"]) == (
+        200,
+        "image/png",
+        "no-store",
+    )
     kept = {(row["query_id"], row["index"], row["reference_id"]): row["crop_png"] for row in
             pq.read_table(client_folder(client) / "crops.parquet").to_pylist()}  # fmt: skip
     first = rows_of()[0]
     assert crop.content == kept[first["query_id"], None, None]
-    assert client.get(run_path + "/matches/0/reference.png").content == kept[None, first["index"], first["reference_id"]]
+    assert (
+        client.get(run_path + "/matches/0/reference.png").content == kept[None, first["index"], first["reference_id"]]
+    )
     other = next(n for n, row in enumerate(rows_of()) if (row["query_id"], None, None) not in kept)
     assert client.get(f"{run_path}/matches/{other}/query.png").status_code == 404
     without = visit(write_run(tmp_path / "plain", [match(1, 2, 0.5)]))
@@ -189,7 +197,9 @@ def test_the_headline_says_no_more_than_the_run(visit, tmp_path, state, says):
 
 def test_next_and_previous_follow_the_filtered_table(client, run_path):
     rows = rows_of()
-    wanted = sorted((n for n, r in enumerate(rows) if "hub" in r["flags"]), key=lambda n: (-np.float32(rows[n]["score"]), n))
+    wanted = sorted(
+        (n for n, r in enumerate(rows) if "hub" in r["flags"]), key=lambda n: (-np.float32(rows[n]["score"]), n)
+    )
     query = "?flag=hub"
     at, seen = wanted[0], [wanted[0]]
     for _ in wanted[1:]:
@@ -199,7 +209,10 @@ def test_next_and_previous_follow_the_filtered_table(client, run_path):
 
     assert seen == wanted
     assert client.get(f"{run_path}/matches/{at}/next{query}").headers["location"] == run_path + query
-    assert client.get(f"{run_path}/matches/{wanted[1]}/previous{query}").headers["location"] == f"{run_path}/matches/{wanted[0]}{query}"
+    assert (
+        client.get(f"{run_path}/matches/{wanted[1]}/previous{query}").headers["location"]
+        == f"{run_path}/matches/{wanted[0]}{query}"
+    )
 
 
 @pytest.mark.parametrize("query", ["", "?flag=near_copy&sort=q", "?sort=file", "?identity=nobody"])
@@ -220,7 +233,9 @@ def test_exports_are_the_filtered_table_in_its_order(client, run_path, query):
     assert [(r["query_id"], r["identity"], r["flags"]) for r in lines] == [
         (rows[n]["query_id"], rows[n]["identity"] or "", " ".join(rows[n]["flags"])) for n in kept
     ]
-    assert re.fullmatch(r'attachment; filename="matches-weighed-[0-9a-f]{8}(-filtered)?\.csv"', text.headers["content-disposition"])
+    assert re.fullmatch(
+        r'attachment; filename="matches-weighed-[0-9a-f]{8}(-filtered)?\.csv"', text.headers["content-disposition"]
+    )
 
 
 def test_a_text_that_a_spreadsheet_would_run_stays_a_text(visit, tmp_path):
@@ -245,7 +260,7 @@ def test_a_finding_is_acknowledged_and_taken_back(visit, tmp_path):
     assert (done.status_code, done.headers["location"]) == (303, address)
     file = tmp_path / "acknowledged.json"
     assert read_acknowledged(file) == {Finding("ffhq", "person-01"): Acknowledgement("licensed, see contract 7", "run")}
-    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "licensed, see contract 7" in visitor.get(address).text
     assert table(visitor.get("/").text)[0][2] == str(NAMED - 1)
     assert words(visitor.get(path + "/identities?acknowledged=yes").text).count("✓ acknowledged") == 1
@@ -276,7 +291,9 @@ def test_a_form_that_is_not_ours_or_wrong_changes_nothing(visit, tmp_path, chang
     assert not (tmp_path / "acknowledged.json").exists()
 
 
-@pytest.mark.parametrize("back", ["https://evil.org/", "//evil.org/", "/runs/x\r\nset-cookie: a=b", "javascript:alert(1)", "/runs/../../x"])
+@pytest.mark.parametrize(
+    "back", ["https://evil.org/", "//evil.org/", "/runs/x\r\nset-cookie: a=b", "javascript:alert(1)", "/runs/../../x"]
+)
 def test_a_form_leads_back_to_this_site_alone(visit, tmp_path, back):
     visitor = visit(write_weighed(tmp_path / "run"))
     path = re.search(r'href="(/runs/[^"]+)"', visitor.get("/").text)[1]
@@ -293,7 +310,9 @@ def test_two_nights_are_compared(visit, tmp_path):
             tmp_path / "state" / "nights" / f"{night:06d}" / "gen", found, evidence=evidence("named"),
             identities=[weighed(f"person-{p}", 0.01, 0.5) for p in people],
         )  # fmt: skip
-        (folder / "evidence.json").write_text(json.dumps({**_plain_evidence(), "verdict": evidence("named")["verdict"]}))
+        (folder / "evidence.json").write_text(
+            json.dumps({**_plain_evidence(), "verdict": evidence("named")["verdict"]})
+        )
     visitor = visit(tmp_path / "state")
     overview = visitor.get("/").text
 
@@ -346,8 +365,13 @@ def test_matches_that_are_not_there(client, run_path, row):
     assert client.get(f"{run_path}/matches/{row}").status_code == 404
 
 
-@pytest.mark.parametrize("query", ["x=1", "sort=score'--", "rows=99999", "after=1&after=2", "%ff=%ff", "identity=%ff", "&".join(["a=1"] * 60)])
-@pytest.mark.parametrize("page", ["", "/identities", "/matches.csv", "/matches/0", "/matches/0/next", "/evidence", "/matches/0/query.png"])
+@pytest.mark.parametrize(
+    "query",
+    ["x=1", "sort=score'--", "rows=99999", "after=1&after=2", "%ff=%ff", "identity=%ff", "&".join(["a=1"] * 60)],
+)
+@pytest.mark.parametrize(
+    "page", ["", "/identities", "/matches.csv", "/matches/0", "/matches/0/next", "/evidence", "/matches/0/query.png"]
+)
 def test_parameters_that_no_page_takes_are_refused(client, run_path, page, query):
     answer = client.get(f"{run_path}{page}?{query}")
 
