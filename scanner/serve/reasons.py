@@ -105,8 +105,8 @@ def _of_null(run: Run, identity: Row, null: Row | None) -> Iterator[Reason]:
     if null is not None:
         yield Reason(
             "Null",
-            f"Of {plural(null['photos'], 'photo')} of people known not to be in training, {count(null['reached'])} "
-            f"come{'s' if null['reached'] == 1 else ''} as close to any scanned face as this match.",
+            f"Of {plural(null['photos'], 'photo')} of people known not to be in training, {count(null['reached']) if null['reached'] else 'none'} "
+            f"come{'' if null['reached'] > 1 else 's'} as close to any scanned face as this match.",
             side="against" if null["reached"] else "for",
         )
     yield Reason(

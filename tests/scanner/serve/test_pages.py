@@ -120,7 +120,7 @@ def test_the_match_page_gives_reasons(client, run_path):
     assert "It was given by hand, so nobody knows how many pairs would match by chance." in text
     null = pq.read_table(client_folder(client) / "photos.parquet").to_pylist()
     reached = sum(p["side"] == "null" and p["best_score"] >= np.float32(score) for p in null)
-    assert f"Of 500 photos of people known not to be in training, {reached} come" in text
+    assert f"Of 500 photos of people known not to be in training, {reached or 'none'} come" in text
     assert f"(q = {q_of(1):.2g}; under any dependence" in text
     assert "1 of 2 counted embedders name this identity alone" in text
     assert "This photo lies close to everything that was scanned" in text

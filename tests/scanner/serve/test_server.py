@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import re
+import shlex
 import signal
 import ssl
 import subprocess
@@ -76,6 +78,25 @@ def test_what_cannot_be_served_is_said_before(weighed, tmp_path):
 
     assert "pass --tls-cert and --tls-key" in said(str(weighed), "--host", "0.0.0.0")
     assert "No finished run is at or below" in said(str(tmp_path))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_commands_of_the_manual_serve(number, weighed, tmp_path):
+    blocks = re.findall(
+        r"<!-- run: serve -->\n```bash\n(.*?)\n```", (ROOT / "docs" / "serve.md").read_text(), re.DOTALL
+    )
+    scanner, serve, *words = shlex.split(blocks[number])
+    for name in ("run", "nightly"):
+        (tmp_path / name).symlink_to(weighed)
+    write_certificate(tmp_path)
+    (tmp_path / "token").touch(mode=0o600)
+    (tmp_path / "token").write_text("t" * 24)
+    there = [str(tmp_path / word) if (tmp_path / word).exists() else word for word in words]
+
+    with serving(*there, "--port", "0", "--quiet") as (_, said):
+        assert said["runs"] == 1
+        assert said["url"].startswith("https://audit.example.org:" if number else "http://127.0.0.1:")
+    assert (scanner, serve, len(blocks)) == ("scanner", "serve", 2)
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:
