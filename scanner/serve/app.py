@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from indexes.errors import IndexesError
 from scanner.errors import ScannerError
 from scanner.serve.address import Address, Secrets
 from scanner.serve.guard import Guard, Served
@@ -55,7 +56,7 @@ def make_app(shelf: Shelf, address: Address, *, log: Callable[[Served], None]) -
             Route("/acknowledge", acknowledge_finding, methods=["POST"]),
             Route("/static/{name}", _static_files()),
         ],
-        exception_handlers={HTTPException: problem_page, ScannerError: problem_page},
+        exception_handlers=dict.fromkeys((HTTPException, ScannerError, IndexesError, OSError, Exception), problem_page),
     )
     app.router.redirect_slashes = False
     app.state.site = Site(shelf, secrets, make_templates())

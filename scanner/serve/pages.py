@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from indexes.errors import IndexesError
 from scanner import artefacts
 from scanner.errors import EmbedderMismatch, ScannerError
 from scanner.report.acknowledged import Acknowledged, Finding
@@ -170,8 +171,17 @@ def _names(run: Run) -> set[tuple[str, str]]:
 def problem_page(request: Request, error: Exception) -> Response:
     """Say on a page what went wrong: what the visitor asked for, or what is damaged."""
     site: Site = site_of(request)
-    status = error.status_code if isinstance(error, HTTPException) else 400
-    says = str(error.detail) if isinstance(error, HTTPException) else _public(site, str(error))
+    if isinstance(error, HTTPException):
+        status, says = error.status_code, str(error.detail)
+    elif isinstance(error, (ScannerError, IndexesError)):
+        status, says = 400, _public(site, str(error))
+    elif isinstance(error, OSError):
+        status, says = 500, f"The disk does not take or give it: {error.strerror}."
+    else:
+        status, says = (
+            500,
+            "This is a bug of the scanner, or the run is of a kind that it does not know; stderr says more.",
+        )
     return site.page("problem.html.j2", status=status, here="", code=status, says=says)
 
 

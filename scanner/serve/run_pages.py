@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow as pa
@@ -110,7 +111,9 @@ def export(request: Request, *, kind: str) -> Response:
     name = f"matches-{run.id}{'-filtered' if filtered(chosen) else ''}.{kind}"
     media = "text/csv; charset=utf-8" if kind == "csv" else "application/vnd.apache.parquet"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(made(run, sql, condition.values), media_type=media, headers=headers)
+    chunks = made(run, sql, condition.values)
+    first = next(chunks)  # what goes wrong at the start is a page, not half a file
+    return StreamingResponse(chain([first], chunks), media_type=media, headers=headers)
 
 
 def page_of_matches(

@@ -158,13 +158,9 @@ class Shelf:
             if run_id in self._open and self._open[run_id][0] == stamp:
                 self._open.move_to_end(run_id)
                 return self._open[run_id][1]
-        run = Run(
-            run_id,
-            label,
-            folder,
-            read_summary(folder),
-            *(_json(folder / name) for name in ("evidence.json", "joint.json")),
-        )
+        parts = (_json(folder / name) for name in ("evidence.json", "joint.json"))
+        run = Run(run_id, label, folder, read_summary(folder), *parts)
+        _check(run)
         with self._lock:
             self._open[run_id] = (stamp, run)
             while len(self._open) > OPEN_MAX:
@@ -205,6 +201,20 @@ def _id(folder: Path) -> str:
     night = night_of(folder)
     lead = slug if night is None else f"{slug}-{night:06d}"
     return f"{lead}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _check(run: Run) -> None:
+    """Look at what every page needs, so that one odd run is called damaged and does not break the overview."""
+    try:
+        _ = (
+            run.sentence, run.state, run.level, run.named, run.indexes, run.summary["road"]["embedder"]["fingerprint"],
+            run.summary["counts"]["faces"], run.summary["threshold"]["value"], run.summary["threshold"]["point"],
+            [run.summary["results"][name] for name in ("matches", "matched_identities", "false_matches_expected")],
+        )  # fmt: skip
+    except (KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{run.folder} does not say what a run says ({type(error).__name__}: {error}). Make it again."
+        ) from error
 
 
 def _stamp(folder: Path) -> tuple[int, int]:

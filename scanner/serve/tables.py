@@ -23,7 +23,10 @@ EXPORT_S = 3600.0
 TOGETHER = 4
 """Questions at once; others wait for up to `WAIT_S`."""
 WAIT_S = 20.0
+EXPORTS = 2
+"""Exports at once: each holds up to a gigabyte while it sorts."""
 _running = threading.BoundedSemaphore(TOGETHER)
+_exporting = threading.BoundedSemaphore(EXPORTS)
 
 
 class RunTables:
@@ -51,12 +54,21 @@ class RunTables:
 
     @contextmanager
     def stream(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """Lend the columns of an answer and its rows, batch by batch; it may take as long as the reader does."""
-        with (
-            Database([self._folder], time_limit_s=EXPORT_S, numbered=True) as database,
-            database.stream(sql, list(values)) as answer,
-        ):
-            yield answer.schema, answer.batches
+        """Lend the columns of an answer and its rows, batch by batch; it may take as long as the reader does.
+
+        Raises:
+            QueryError: other exports are under way, or it takes too much time or memory.
+        """
+        if not _exporting.acquire(timeout=WAIT_S):
+            raise QueryError(f"{EXPORTS} exports are under way. Try again when one of them is done.")
+        try:
+            with (
+                Database([self._folder], time_limit_s=EXPORT_S, numbered=True) as database,
+                database.stream(sql, list(values)) as answer,
+            ):
+                yield answer.schema, answer.batches
+        finally:
+            _exporting.release()
 
     @cached_property
     def has_crops(self) -> bool:

@@ -303,6 +303,42 @@ def test_a_form_leads_back_to_this_site_alone(visit, tmp_path, back):
     assert visitor.post("/acknowledge", data=form).headers["location"] == path
 
 
+def test_a_full_disk_is_said(visit, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr("scanner.serve.match_pages.acknowledge", full)
+    visitor = visit(write_weighed(tmp_path / "run"))
+    path = re.search(r'href="(/runs/[^"]+)"', visitor.get("/").text)[1]
+    form = form_of(visitor.get(f"{path}/matches/1").text)
+
+    answer = visitor.post("/acknowledge", data={**form, "what": "acknowledge", "reason": "fine"})
+
+    assert (
+        answer.status_code,
+        "The disk does not take or give it: No space left on device." in words(answer.text),
+    ) == (500, True)
+    assert str(tmp_path) not in answer.text
+
+
+def test_exports_wait_for_each_other_and_then_say_so(visit, tmp_path, monkeypatch):
+    from scanner.serve import tables
+
+    visitor = visit(write_run(tmp_path / "run", [match(1, 2, 0.5)]))
+    path = re.search(r'href="(/runs/[^"]+)"', visitor.get("/").text)[1]
+    monkeypatch.setattr(tables, "WAIT_S", 0.01)
+    for _ in range(tables.EXPORTS):
+        tables._exporting.acquire()
+    try:
+        answer = visitor.get(path + "/matches.csv")
+    finally:
+        for _ in range(tables.EXPORTS):
+            tables._exporting.release()
+
+    assert (answer.status_code, "2 exports are under way." in words(answer.text)) == (400, True)
+    assert visitor.get(path + "/matches.csv").status_code == 200
+
+
 def test_two_nights_are_compared(visit, tmp_path):
     for night, people in ((1, (1, 2)), (2, (2, 3))):
         found = [match(p, p, 0.5 + 0.01 * night, p_value=0.001, q_value=0.01) for p in people]
@@ -381,6 +417,8 @@ def test_parameters_that_no_page_takes_are_refused(client, run_path, page, query
 
 def test_a_damaged_run_is_told_and_the_others_are_shown(visit, tmp_path):
     write_run(tmp_path / "x" / "good", [match(1, 2, 0.5)])
+    odd = write_run(tmp_path / "x" / "odd", [match(1, 2, 0.5)])
+    (odd / "evidence.json").write_text("{}")
     (tmp_path / "x" / "worse").mkdir()
     (tmp_path / "x" / "worse" / "run.json").write_text("{")
     broken = write_run(tmp_path / "x" / "bad", [match(1, 2, 0.5)])
@@ -392,6 +430,7 @@ def test_a_damaged_run_is_told_and_the_others_are_shown(visit, tmp_path):
     rows = {row[0]: row for row in table(overview.text)}
     assert rows["good"][4] == "1"
     assert "damaged" in rows["worse"][1]
+    assert rows["odd"][1] == "! damaged odd does not say what a run says (KeyError: 'verdict'). Make it again."
     paths = re.findall(r'<a class="open" href="(/runs/[^"]+)"', overview.text)
     answers = {path.split("/")[2].split("-")[0]: visitor.get(path) for path in paths}
     assert {name: answer.status_code for name, answer in answers.items()} == {"good": 200, "bad": 400}
