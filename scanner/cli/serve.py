@@ -58,7 +58,7 @@ def command(runs: tuple[str, ...], **given: Any) -> int:
         say(f"serving at {url}\nstop with Ctrl-C", quiet=quiet)
         answer({"url": url, "runs": len(shelf.ids())})
         if given["open_it"]:
-            click.launch(url)
+            click.launch(address.url(listener.getsockname()[1], invitation=app.invite()))
 
     serve(app, address, listener, ready=ready)
     say("stopped.", quiet=quiet)

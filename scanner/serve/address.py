@@ -49,11 +49,16 @@ class Address:
         """True where TLS is spoken."""
         return self.certificate is not None
 
-    def url(self, port: int, *, with_token: bool = True) -> str:
-        """Return the address to open: it carries the token once, and answers with a cookie in its place."""
+    def url(self, port: int, *, invitation: str | None = None) -> str:
+        """Return the address to open: it carries the token, or an invitation, once, and is answered with a cookie.
+
+        Args:
+            port: the one that it listens on.
+            invitation: what stands in place of the token, where others may see the address.
+        """
         name = self.host if self.host not in _ANY else min(self.names)
         shown = f"[{name}]" if ":" in name else name
-        query = f"?token={self.token}" if with_token and self.token is not None else ""
+        query = f"?token={invitation or self.token}" if self.token is not None else ""
         return f"{'https' if self.secure else 'http'}://{shown}:{port}/{query}"
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
+from secrets import token_urlsafe
 from urllib.parse import parse_qs, urlencode
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -54,6 +55,12 @@ class Guard:
 
     def __init__(self, app: ASGIApp, address: Address, secrets: Secrets, log: Callable[[Served], None]) -> None:
         self._app, self._address, self._secrets, self._log = app, address, secrets, log
+        self._invitation: str | None = None
+
+    def invite(self) -> str:
+        """Return what a browser may show once in place of the token: command lines are seen by everybody on a machine."""
+        self._invitation = token_urlsafe(32)
+        return self._invitation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on one request."""
@@ -105,7 +112,11 @@ class Guard:
             return None
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=64)
         if "token" in query and scope["method"] == "GET":
-            if not _equal(query.pop("token")[0], token):
+            given = query.pop("token")[0]
+            invited = self._invitation is not None and _equal(given, self._invitation)
+            if invited:
+                self._invitation = None
+            elif not _equal(given, token):
                 return _says(401, "That token is not the one of this server.")
             rest = urlencode(query, doseq=True)
             answer = RedirectResponse(scope["path"] + ("?" + rest if rest else ""), 303)

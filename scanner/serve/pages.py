@@ -84,48 +84,40 @@ def _without_folders(text: str, *runs: Run) -> str:
 
 
 def _series(shelf: Shelf, *, shown_whole: str) -> list[Series]:
-    groups: dict[tuple[Path, str], list[tuple[str, Run | None, str]]] = {}
+    groups: dict[tuple[Path, str], list[str]] = {}
     for run_id in shelf.ids():
-        try:
-            run, problem = shelf.run(run_id), ""
-        except ScannerError as error:
-            run, problem = None, str(error).replace(str(shelf.folder(run_id)), shelf.label(run_id))
-        if run is not None or problem:
-            groups.setdefault(shelf.series(run_id), []).append((run_id, run, problem))
+        groups.setdefault(shelf.series(run_id), []).append(run_id)
     return [
         _one_series(shelf, number, name, members, whole=shown_whole == str(number))
         for number, ((_, name), members) in enumerate(groups.items(), 1)
     ]
 
 
-def _one_series(
-    shelf: Shelf, number: int, name: str, members: list[tuple[str, Run | None, str]], *, whole: bool
-) -> Series:
-    shown = members if whole else members[-SHOWN_RUNS:]
-    skipped = len(members) - len(shown)
+def _one_series(shelf: Shelf, number: int, name: str, members: list[str], *, whole: bool) -> Series:
+    shown = members if whole else members[-SHOWN_RUNS - 1 :]  # one more, for the first one to follow
+    opened = [(run_id, *_opened(shelf, run_id)) for run_id in shown]
     entries = []
-    for place, (run_id, run, problem) in enumerate(shown, skipped):
-        prior = next(
-            (other for _, other, _ in reversed(members[:place]) if other is not None and _alike(other, run)), None
-        )
-        entries.append(
-            Entry(
-                run_id,
-                shelf.label(run_id),
-                run,
-                problem,
-                None if run is None else _newly_named(shelf, run, prior),
-                None if prior is None else prior.id,
-            )
-        )
+    for place, (run_id, run, problem) in enumerate(opened):
+        prior = next((other for _, other, _ in reversed(opened[:place]) if _alike(other, run)), None)
+        new = None if run is None else _newly_named(shelf, run, prior)
+        entries.append(Entry(run_id, shelf.label(run_id), run, problem, new, None if prior is None else prior.id))
+    entries = entries if whole else entries[-SHOWN_RUNS:]
     good = [entry for entry in entries if entry.run is not None]
     named = [entry.run.named for entry in good if entry.run is not None]
     matched = [entry.run.summary["results"]["matched_identities"] for entry in good if entry.run is not None]
     lines = [("identities matched", matched), ("named", named)]
-    labels = [entry.label for entry in good]
     alike = all(_alike(one.run, good[0].run) for one in good)
-    trend = trend_figure(labels, lines) if len(good) >= TREND_MIN and alike else None
+    trend = trend_figure([entry.label for entry in good], lines) if len(good) >= TREND_MIN and alike else None
     return Series(number, name, tuple(entries[::-1]), len(members), trend)
+
+
+def _opened(shelf: Shelf, run_id: str) -> tuple[Run | None, str]:
+    """Return a run, or what is wrong with it."""
+    try:
+        run = shelf.run(run_id)
+    except ScannerError as error:
+        return None, str(error).replace(str(shelf.folder(run_id)), shelf.label(run_id))
+    return run, "" if run is not None else "It has been taken away."
 
 
 def _alike(one: Run | None, other: Run | None) -> bool:

@@ -25,8 +25,8 @@ from scanner.serve.tables import RunTables
 
 LOOK_AGAIN_S = 5.0
 """New runs are looked for when somebody asks, but not more often than this."""
-OPEN_MAX = 12
-"""Runs whose tables are open at once; the one that was asked longest ago is closed."""
+KEPT_MAX = 512
+"""Runs whose JSON files are kept in memory."""
 _SLUG_LETTERS = 48
 
 
@@ -163,7 +163,7 @@ class Shelf:
         _check(run)
         with self._lock:
             self._open[run_id] = (stamp, run)
-            while len(self._open) > OPEN_MAX:
+            while len(self._open) > KEPT_MAX:
                 self._open.popitem(last=False)
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,31 +24,39 @@ EXPORT_S = 3600.0
 TOGETHER = 4
 """Questions at once; others wait for up to `WAIT_S`."""
 WAIT_S = 20.0
+OPEN_MAX = 12
+"""Runs whose tables are open at once."""
 EXPORTS = 2
 """Exports at once: each holds up to a gigabyte while it sorts."""
 _running = threading.BoundedSemaphore(TOGETHER)
 _exporting = threading.BoundedSemaphore(EXPORTS)
+_opening = threading.Lock()
+_opened: OrderedDict[RunTables, Database] = OrderedDict()
 
 
 class RunTables:
     """The tables of a run; may be asked from several threads at once."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the tables that the run has; ArtefactError where one is broken, foreign or newer."""
+        """Look which tables the run has; they are opened when they are asked for the first time.
+
+        Args:
+            folder: run folder.
+        """
         self._folder = folder
         self.has = frozenset(name for name in TABLES if (folder / f"{name}.parquet").is_file())
-        self._database = Database([folder], time_limit_s=QUERY_S, numbered=True)
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """Answer one statement of ours.
 
         Raises:
+            ArtefactError: a table is broken, foreign or newer.
             QueryError: it took too long or too much memory, or too many others were running.
         """
         if not _running.acquire(timeout=WAIT_S):
             raise QueryError("Too many questions at once. Try again in a moment.")
         try:
-            rows: Rows = self._database.select(sql, list(values)).to_pylist()
+            rows: Rows = self._database().select(sql, list(values)).to_pylist()
         finally:
             _running.release()
         return rows
@@ -96,6 +105,16 @@ class RunTables:
                     # One row group can hold a hundred megabytes of pictures: they are read in small steps.
                     return _row_of(file, group, row)
         return None
+
+    def _database(self) -> Database:
+        """Return the open database; one that nobody asked for longest is let go, and closes when its last answer is given."""
+        with _opening:
+            if self not in _opened:
+                _opened[self] = Database([self._folder], time_limit_s=QUERY_S, numbered=True)
+            _opened.move_to_end(self)
+            while len(_opened) > OPEN_MAX:
+                _opened.popitem(last=False)
+            return _opened[self]
 
     @property
     def _crops(self) -> Path:

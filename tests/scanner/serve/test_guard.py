@@ -36,6 +36,19 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(guarded):
     assert guarded.get("/").status_code == 200
 
 
+def test_an_invitation_opens_once(visit, weighed):
+    address = address_of(environment={"SCANNER_SERVE_TOKEN": TOKEN})
+    first, second = visit(weighed, address=address), visit(weighed, address=address)
+    second._app = first._app
+    invitation = first._app.invite()
+
+    assert address.url(8642, invitation=invitation) == f"http://127.0.0.1:8642/?token={invitation}"
+    assert first.get(f"/?token={invitation}").status_code == 303
+    assert first.get("/").status_code == 200
+    assert second.get(f"/?token={invitation}").status_code == 401
+    assert second.get("/").status_code == 401
+
+
 def test_the_token_may_come_as_a_bearer(guarded):
     assert guarded.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert guarded.get("/", headers={"authorization": f"Bearer {TOKEN}x"}).status_code == 401
