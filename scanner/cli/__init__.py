@@ -32,6 +32,7 @@ COMMANDS = {
         "scanner.cli.report",
         "Show a finished run, ask it questions, compare runs, make its page again, or verify it.",
     ),
+    "serve": ("scanner.cli.serve", "Look at runs in a browser: a local web application."),
     "key": ("scanner.cli.key", "Keys that encrypt vectors and crops on disk: make them, change them."),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }

@@ -85,7 +85,6 @@ class Database:
         time_limit_s: float = 60.0,
         spill: Path | str | None = None,
         biometric: bool = False,
-        numbered: bool = False,
     ) -> None:
         import duckdb
 
@@ -104,7 +103,7 @@ class Database:
             for name, rows in read_rows(self.folders, self.labels).items():
                 self._load(name, rows)
             for name in TABLES:
-                self._view(name, biometric=biometric, numbered=numbered)
+                self._view(name, biometric=biometric)
             if biometric:
                 for name in BIOMETRIC_TABLES:
                     self._load_biometric(name)
@@ -220,7 +219,7 @@ class Database:
         self._root.execute(f"CREATE TABLE {name} AS FROM incoming")
         self._root.unregister("incoming")
 
-    def _view(self, name: str, *, biometric: bool, numbered: bool) -> None:
+    def _view(self, name: str, *, biometric: bool) -> None:
         """Make one view over a table's files: those with equal columns are read together."""
         wanted = [field for field in TABLES[name] if biometric or field.name not in BIOMETRIC_COLUMNS]
         self._load(f"bare.{name}", pa.schema([*KEY, *wanted]).empty_table())
@@ -231,10 +230,10 @@ class Database:
                 with artefacts.open_artefact(path, name) as file:
                     there = set(file.schema_arrow.names)
                 alike.setdefault(tuple(field.name for field in wanted if field.name in there), {})[str(path)] = label
-        parts = [_reading(columns, files, numbered=numbered) for columns, files in alike.items()]
+        parts = [_reading(columns, files) for columns, files in alike.items()]
         if [len(columns) for columns in alike] != [
             len(wanted)
-        ]:  # a union in the way, the engine reads all columns to sort by one
+        ]:  # where a union is in the way, a sort by one column reads all
             parts.insert(0, f"FROM bare.{name}")
         self._root.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(parts)}")
         self._files += [path for files in alike.values() for path in files]
@@ -276,11 +275,11 @@ def _config(memory_bytes: int, threads: int, time_limit_s: float, spilled: str) 
     }
 
 
-def _reading(columns: Sequence[str], files: Mapping[str, str], *, numbered: bool) -> str:
+def _reading(columns: Sequence[str], files: Mapping[str, str]) -> str:
     """Return the SELECT over files of equal columns; `files` are paths with the label of their run."""
     # A label looked up by file name: `WHERE run = ...` then opens the first file, for its columns, and those of that run.
     labels = ", ".join(f"{_text(path)}: {_text(label)}" for path, label in files.items())
-    names = ", ".join(f'"{name}"' for name in columns) + (', file_row_number AS "row"' if numbered else "")
+    names = ", ".join(f'"{name}"' for name in columns)
     paths = ", ".join(map(_text, files))
     return f"SELECT MAP {{{labels}}}[filename] AS run, file_row_number AS row_id, {names} FROM read_parquet([{paths}], filename = true, hive_partitioning = false)"  # noqa: S608 - paths and labels are quoted
 

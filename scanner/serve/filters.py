@@ -29,10 +29,10 @@ MATCH_ORDERS: Final[Mapping[str, tuple[str, Order]]] = {
     "identity": ("identity", Order("coalesce(identity, '')", "VARCHAR", descending=False)),
     "query": ("scanned face", Order("query_uri", "VARCHAR", descending=False)),
     "rank": ("rank", Order("rank", "INTEGER", descending=False)),
-    "file": ("order of the run", Order("row", "BIGINT", descending=False)),
+    "file": ("order of the run", Order("row_id", "BIGINT", descending=False)),
 }
 IDENTITY_ORDERS: Final[Mapping[str, tuple[str, Order]]] = {
-    "file": ("most unusual first", Order("row", "BIGINT", descending=False)),
+    "file": ("most unusual first", Order("row_id", "BIGINT", descending=False)),
     "score": ("best score", Order("best_score", "FLOAT", descending=True)),
     "photos": ("photos", Order("photos", "INTEGER", descending=True)),
     "clusters": ("clusters", Order("clusters", "INTEGER", descending=True)),

@@ -44,13 +44,13 @@ class Order:
     def beyond(self, *, forward: bool) -> str:
         """Return the condition, of three values (key, key, row), for rows after the given one, or before it."""
         lower = self.descending is forward
-        key, row = f"{self.expression} {'<' if lower else '>'}", "row >" if forward else "row <"
+        key, row = f"{self.expression} {'<' if lower else '>'}", "row_id >" if forward else "row_id <"
         return f"({key}= ?::{self.kind} AND ({key} ?::{self.kind} OR {row} ?))"
 
     def by(self, *, forward: bool) -> str:
         """Return what follows ORDER BY."""
         down = self.descending is forward
-        return f"{self.expression} {'DESC' if down else 'ASC'}, row {'ASC' if forward else 'DESC'}"
+        return f"{self.expression} {'DESC' if down else 'ASC'}, row_id {'ASC' if forward else 'DESC'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Page:
     """Some rows of a table, and how to go on.
 
     Attributes:
-        rows: with their number under `row`.
+        rows: with their number under `row_id`.
         total: rows that the condition keeps.
         before: how many of them come before this page.
     """
@@ -83,12 +83,12 @@ class Page:
     @property
     def earlier(self) -> int | None:
         """Row before which the page before this one ends; None on the first page."""
-        return self.rows[0]["row"] if self.rows and self.before > 0 else None
+        return self.rows[0]["row_id"] if self.rows and self.before > 0 else None
 
     @property
     def later(self) -> int | None:
         """Row after which the next page starts; None on the last page."""
-        return self.rows[-1]["row"] if self.rows and self.last < self.total else None
+        return self.rows[-1]["row_id"] if self.rows and self.last < self.total else None
 
 
 def read_page(
@@ -98,7 +98,7 @@ def read_page(
 
     Args:
         ask: the database.
-        view: name of a view of ours with a column `row`, its rows' numbers.
+        view: name of a view of ours with a column `row_id`, its rows' numbers.
         condition: which rows.
         order: how they are sorted.
         size: rows of a page.
@@ -108,7 +108,7 @@ def read_page(
     rows = read_rows(ask, view, condition, order, size=size, place=place)
     before = 0
     if rows and place is not None:
-        prior = _beyond(ask, view, condition, order, Place(rows[0]["row"], forward=False))
+        prior = _beyond(ask, view, condition, order, Place(rows[0]["row_id"], forward=False))
         before = ask(f"SELECT count(*) AS n FROM {view} WHERE {prior.sql}", prior.values)[0]["n"]  # noqa: S608
     return Page(rows, total, before)
 
@@ -128,7 +128,7 @@ def read_rows(
 
 def _beyond(ask: Ask, view: str, condition: Condition, order: Order, place: Place) -> Condition:
     """Narrow a condition to what comes after a row, or before it."""
-    found = ask(f"SELECT {order.expression} AS key FROM {view} WHERE row = ?", [place.row])  # noqa: S608
+    found = ask(f"SELECT {order.expression} AS key FROM {view} WHERE row_id = ?", [place.row])  # noqa: S608
     if not found:
         return condition
     return condition.and_(order.beyond(forward=place.forward), found[0]["key"], found[0]["key"], place.row)

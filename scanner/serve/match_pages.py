@@ -39,9 +39,9 @@ def match(request: Request) -> Response:
     keys = {"query": ("", row["query_id"]), "reference": (row["index"], row["reference_id"])}
     kept = {side: run.tables.crop(side, key) is not None for side, key in keys.items()} if run.tables.has_crops else {}
     others = {
-        "query": _others(run, "query_id = ?", row["query_id"], row=row["row"]),
+        "query": _others(run, "query_id = ?", row["query_id"], row=row["row_id"]),
         "reference": _others(
-            run, '"index" = ? AND reference_id = ?', row["index"], row["reference_id"], row=row["row"]
+            run, '"index" = ? AND reference_id = ?', row["index"], row["reference_id"], row=row["row_id"]
         ),
     }
     return site.page(
@@ -58,11 +58,11 @@ def step(request: Request, *, way: str) -> Response:
     run = site.run_of(request)
     chosen, _ = read_filter(MatchFilter, query_of(request))
     row = _row_of(run, request)
-    place = Place(row["row"], forward=way == "next")
+    place = Place(row["row_id"], forward=way == "next")
     condition = chosen.condition(run.known(run.acknowledged()))
     found = read_rows(run.tables.ask, "matches", condition, chosen.order, size=1, place=place)
     query = query_string(chosen)
-    target = f"/runs/{run.id}/matches/{found[0]['row']}" if found else f"/runs/{run.id}"
+    target = f"/runs/{run.id}/matches/{found[0]['row_id']}" if found else f"/runs/{run.id}"
     return RedirectResponse(target + (f"?{query}" if query else ""), 303)
 
 
@@ -110,7 +110,7 @@ def _acknowledge(run: Run, finding: Finding, reason: str) -> None:
 def _row_of(run: Run, request: Request) -> dict[str, Any]:
     """Return the match that the address names; 404 where there is none."""
     row = request.path_params["row"]
-    found = run.tables.ask("SELECT * FROM matches WHERE row = ?", [row]) if row < ROWS_BOUND else []
+    found = run.tables.ask("SELECT * FROM matches WHERE row_id = ?", [row]) if row < ROWS_BOUND else []
     if not found:
         raise HTTPException(404, "This run has no match of that number.")
     return found[0]
@@ -124,8 +124,8 @@ def _one(run: Run, view: str, where: str, *values: Any) -> dict[str, Any] | None
 def _others(run: Run, where: str, *values: Any, row: int) -> tuple[int, Rows]:
     """Return how many other matches there are, and the best of them."""
     found = run.tables.ask(
-        f"SELECT *, count(*) OVER () AS n FROM matches WHERE {where} AND row <> ? "  # noqa: S608
-        f"ORDER BY score DESC, row LIMIT {NEIGHBOURS}",
+        f"SELECT *, count(*) OVER () AS n FROM matches WHERE {where} AND row_id <> ? "  # noqa: S608
+        f"ORDER BY score DESC, row_id LIMIT {NEIGHBOURS}",
         [*values, row],
     )
     return (found[0]["n"] if found else 0), found

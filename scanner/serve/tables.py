@@ -72,7 +72,7 @@ class RunTables:
             raise QueryError(f"{EXPORTS} exports are under way. Try again when one of them is done.")
         try:
             with (
-                Database([self._folder], time_limit_s=EXPORT_S, numbered=True) as database,
+                Database([self._folder], time_limit_s=EXPORT_S) as database,
                 database.stream(sql, list(values)) as answer,
             ):
                 yield answer.schema, answer.batches
@@ -110,7 +110,7 @@ class RunTables:
         """Return the open database; one that nobody asked for longest is let go, and closes when its last answer is given."""
         with _opening:
             if self not in _opened:
-                _opened[self] = Database([self._folder], time_limit_s=QUERY_S, numbered=True)
+                _opened[self] = Database([self._folder], time_limit_s=QUERY_S)
             _opened.move_to_end(self)
             while len(_opened) > OPEN_MAX:
                 _opened.popitem(last=False)

@@ -266,13 +266,3 @@ def test_without_samples_and_crops_their_tables_are_empty(tmp_path: Path):
     with Database([run], biometric=True) as database:
         assert database.select("FROM samples").num_rows == 0
         assert database.columns("crops").names == ["run", *CROPS.names]
-
-
-def test_numbered_views_tell_the_row_of_every_row_in_its_file(runs):
-    with Database([runs], numbered=True) as database:
-        assert database.select("SELECT run, query_id, \"row\" FROM matches WHERE run = 'run-2' ORDER BY \"row\"").to_pylist() == [
-            {"run": "run-2", "query_id": f"{2:032x}:0", "row": 0}, {"run": "run-2", "query_id": f"{1:032x}:0", "row": 1},
-        ]  # fmt: skip
-        assert database.columns("identities").names[-1] == "row"
-        assert database.select('SELECT count(*) AS n FROM photos WHERE "row" IS NULL').to_pylist() == [{"n": 0}]
-    assert "row" not in Database([runs]).columns("matches").names

@@ -69,10 +69,10 @@ def test_a_filter_keeps_what_python_keeps(tables, query):
     wanted = [n for n, row in enumerate(rows_of()) if CASES[query](row)]
     condition = parsed(query).condition(KNOWN)
 
-    rows = tables.ask(f"SELECT row FROM matches WHERE {condition.sql} ORDER BY row", condition.values)
+    rows = tables.ask(f"SELECT row_id FROM matches WHERE {condition.sql} ORDER BY row_id", condition.values)
 
     assert 0 < len(wanted) < 400
-    assert [row["row"] for row in rows] == wanted
+    assert [row["row_id"] for row in rows] == wanted
 
 
 def test_in_a_run_that_names_nobody_nobody_is_named(tables):
@@ -86,7 +86,7 @@ def test_identities_are_filtered_as_pyarrow_filters_them(tables, weighed):
     chosen = IdentityFilter(verdict="named", index="ffhq", acknowledged="no")
     condition = chosen.condition(KNOWN)
 
-    found = tables.ask(f"SELECT identity FROM identities WHERE {condition.sql} ORDER BY row", condition.values)
+    found = tables.ask(f"SELECT identity FROM identities WHERE {condition.sql} ORDER BY row_id", condition.values)
 
     wanted = [
         r["identity"] for r in rows if r["q_value"] <= LEVEL and r["index"] == "ffhq" and r["identity"] != "person-03"

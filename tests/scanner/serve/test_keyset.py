@@ -24,14 +24,14 @@ def tables(weighed):
 @pytest.mark.parametrize("name", MATCH_ORDERS)
 @pytest.mark.parametrize("kept", ["all", "some"])
 def test_pages_forwards_and_backwards_are_the_sorted_table(tables, name, kept):
-    rows = [{**row, "row": n} for n, row in enumerate(rows_of())]
+    rows = [{**row, "row_id": n} for n, row in enumerate(rows_of())]
     condition = Condition()
     if kept == "some":
         rows, condition = (
             [row for row in rows if "near_copy" in row["flags"]],
             Condition("list_contains(flags, ?)", ("near_copy",)),
         )
-    wanted = [row["row"] for row in sorted(rows, key=lambda row: (KEYS[name](row), row["row"]))]
+    wanted = [row["row_id"] for row in sorted(rows, key=lambda row: (KEYS[name](row), row["row_id"]))]
     order, total = MATCH_ORDERS[name][1], len(rows)
 
     def page(place):
@@ -39,15 +39,15 @@ def test_pages_forwards_and_backwards_are_the_sorted_table(tables, name, kept):
 
     seen, befores, at = [], [], page(None)
     while True:
-        seen += [row["row"] for row in at.rows]
+        seen += [row["row_id"] for row in at.rows]
         befores.append(at.before)
         if at.later is None:
             break
         at = page(Place(at.later))
-    back = [row["row"] for row in at.rows]
+    back = [row["row_id"] for row in at.rows]
     while at.earlier is not None:
         at = page(Place(at.earlier, forward=False))
-        back = [row["row"] for row in at.rows] + back
+        back = [row["row_id"] for row in at.rows] + back
 
     assert seen == wanted
     assert befores == list(range(0, total, 37))
