@@ -105,20 +105,22 @@ def read_page(
         total: how many rows the condition keeps.
         place: None for the first page; a row that is not there gives the first page too.
     """
-    rows = read_rows(ask, view, condition, order, size=size, place=place)
+    limits = condition if place is None else _beyond(ask, view, condition, order, place)
+    rows = _read(ask, view, limits, order, size=size, forward=place is None or place.forward)
     before = 0
-    if rows and place is not None:
-        prior = _beyond(ask, view, condition, order, Place(rows[0]["row_id"], forward=False))
-        before = ask(f"SELECT count(*) AS n FROM {view} WHERE {prior.sql}", prior.values)[0]["n"]  # noqa: S608
+    if place is not None and limits is not condition:
+        beyond = ask(f"SELECT count(*) AS n FROM {view} WHERE {limits.sql}", limits.values)[0]["n"]  # noqa: S608
+        before = total - beyond if place.forward else beyond - len(rows)
     return Page(rows, total, before)
 
 
-def read_rows(
-    ask: Ask, view: str, condition: Condition, order: Order, *, size: int, place: Place | None = None
-) -> Rows:
-    """Read the rows of one page; arguments as of `read_page`."""
-    limits = condition if place is None else _beyond(ask, view, condition, order, place)
-    forward = place is None or place.forward
+def read_rows(ask: Ask, view: str, condition: Condition, order: Order, *, size: int, place: Place) -> Rows:
+    """Read the rows of one page and count nothing; arguments as of `read_page`."""
+    limits = _beyond(ask, view, condition, order, place)
+    return _read(ask, view, limits, order, size=size, forward=place.forward)
+
+
+def _read(ask: Ask, view: str, limits: Condition, order: Order, *, size: int, forward: bool) -> Rows:
     rows = ask(
         f"SELECT * FROM {view} WHERE {limits.sql} ORDER BY {order.by(forward=forward)} LIMIT {size:d}",  # noqa: S608
         limits.values,
