@@ -42,8 +42,9 @@ def null_figure(tables: RunTables, score: float, threshold: float) -> tuple[Plot
         "GROUP BY bin ORDER BY bin",
         [low, width],
     )
+    line = _steps(counted, low, width, span["photos"])
     figure = plot(
-        [_steps(counted, low, width, span["photos"])], x_label="best score over all scanned faces (cosine)",
+        [line], y_range=(0.0, 1.25 * max(y for _, y in line.points)), x_label="best score over all scanned faces (cosine)",
         y_label="share of the null's photos", marks=[(threshold, f"threshold {threshold:.3f}"), (score, f"{THIS} {score:.3f}")],
         title=f"Histogram of the null's best scores; this match has {score:.3f}", width=560, height=250, x_range=(low, high),
     )  # fmt: skip
@@ -55,15 +56,15 @@ def trend_figure(labels: Sequence[str], series: Sequence[tuple[str, Sequence[int
 
     Args:
         labels: of the runs.
-        series: (name, one count a run, None where the run does not say).
+        series: (name, one count a run, None where the run does not say); the first one is drawn in the strong colour.
     """
     lines = [
         Line(
             name,
             tuple((float(place), math.nan if n is None else float(n)) for place, n in enumerate(counts, 1)),
-            filled=True,
+            ink=ink,
         )
-        for name, counts in series
+        for ink, (name, counts) in enumerate(series)
         if sum(n is not None for n in counts) > 1
     ]
     if not lines:

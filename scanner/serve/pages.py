@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from indexes.errors import IndexesError
 from scanner import artefacts
-from scanner.errors import EmbedderMismatch, ScannerError
+from scanner.errors import EmbedderMismatch, QueryError, ScannerError
 from scanner.report.acknowledged import Acknowledged, Finding
 from scanner.report.curves import Plot
 from scanner.report.diff import diff_runs
@@ -105,7 +105,7 @@ def _one_series(shelf: Shelf, number: int, name: str, members: list[str], *, who
     good = [entry for entry in entries if entry.run is not None]
     named = [entry.run.named for entry in good if entry.run is not None]
     matched = [entry.run.summary["results"]["matched_identities"] for entry in good if entry.run is not None]
-    lines = [("identities matched", matched), ("named", named)]
+    lines = [("identities named", named), ("identities matched", matched)]
     alike = all(_alike(one.run, good[0].run) for one in good)
     trend = trend_figure([entry.label for entry in good], lines) if len(good) >= TREND_MIN and alike else None
     return Series(number, name, tuple(entries[::-1]), len(members), trend)
@@ -165,6 +165,8 @@ def problem_page(request: Request, error: Exception) -> Response:
     site: Site = site_of(request)
     if isinstance(error, HTTPException):
         status, says = error.status_code, str(error.detail)
+    elif isinstance(error, QueryError):  # the statements are ours, so it is time or memory that it wants
+        status, says = 503, str(error)
     elif isinstance(error, (ScannerError, IndexesError)):
         status, says = 400, _public(site, str(error))
     elif isinstance(error, OSError):

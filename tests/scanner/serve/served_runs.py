@@ -29,7 +29,7 @@ def name_of(person: int) -> str:
 
 
 def q_of(person: int) -> float:
-    return round(0.002 * person * person + 0.001, 6)
+    return round(min(1.0, 0.002 * person * person + 0.001), 6)
 
 
 def rows_of(seed: int = 0, *, shift: float = 0.0) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from served_runs import AWKWARD, LEVEL, PEOPLE, name_of, rows_of
 
 from scanner.errors import UsageError
@@ -133,3 +135,58 @@ def test_a_text_is_a_text_and_never_sql(tables, name, text):
     found = tables.ask(f"SELECT count(*) AS n FROM matches WHERE {condition.sql}", condition.values)
     assert found == [{"n": 0}]
     assert tables.ask("SELECT count(*) AS n FROM matches") == [{"n": 400}]
+
+
+NAMES = [
+    "verdict",
+    "score_min",
+    "q_max",
+    "identity",
+    "query",
+    "index",
+    "flag",
+    "acknowledged",
+    "agreement",
+    "sort",
+    "rows",
+    "after",
+]
+LETTERS = "personmdel0123-/.O'N\"<>()%_ ?$\\;ÿ日"
+VALUES = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["named", "0.5", "nan", "-1", "25", "hub", "yes", "q", "1e308", "0x1", "", " 7 "]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=6))
+def test_whatever_is_asked_is_refused_in_words_or_becomes_sql_of_ours(pairs):
+    try:
+        chosen, _ = read_filter(MatchFilter, pairs)
+    except UsageError:
+        return
+    condition = chosen.condition(KNOWN)
+
+    assert condition.sql.count("?") == len(condition.values)
+    assert re.fullmatch(r"[A-Za-z_0-9 \"'.,?:<>=()\[\]]*", condition.sql)
+    literals = set(re.findall(r"'([^']*)'", condition.sql))
+    assert literals <= {""}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["identity", "query", "index"]),
+    st.text(alphabet=LETTERS, min_size=1, max_size=30).filter(lambda text: text.isprintable() and text.strip()),
+)
+def test_any_text_is_answered_as_python_answers_it(tables, name, text):
+    wanted = text.strip()
+    column = {"identity": "identity", "query": "query_uri", "index": "index"}[name]
+    values = [row[column] or "" for row in rows_of()]
+    kept = [
+        n for n, value in enumerate(values) if (value == wanted if name == "index" else wanted.lower() in value.lower())
+    ]
+    condition = read_filter(MatchFilter, [(name, text)])[0].condition(KNOWN)
+
+    found = tables.ask(f"SELECT row_id FROM matches WHERE {condition.sql} ORDER BY row_id", condition.values)
+
+    assert [row["row_id"] for row in found] == kept

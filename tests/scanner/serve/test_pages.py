@@ -335,7 +335,7 @@ def test_exports_wait_for_each_other_and_then_say_so(visit, tmp_path, monkeypatc
         for _ in range(tables.EXPORTS):
             tables._exporting.release()
 
-    assert (answer.status_code, "2 exports are under way." in words(answer.text)) == (400, True)
+    assert (answer.status_code, "2 exports are under way." in words(answer.text)) == (503, True)
     assert visitor.get(path + "/matches.csv").status_code == 200
 
 
