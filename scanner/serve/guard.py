@@ -79,7 +79,7 @@ class Guard:
         try:
             await (self._app if answer is None else answer)(scope, receive, dressed)
         finally:
-            path = scope["path"][:PATH_BYTES_MAX].encode("ascii", "replace").decode()
+            path = scope["path"][:PATH_BYTES_MAX].encode("unicode_escape").decode()  # nothing that a terminal obeys
             self._log(Served(scope["method"][:8], path, status, time.perf_counter() - started))
 
     def cookie_name(self) -> str:
@@ -110,7 +110,10 @@ class Guard:
         token = self._address.token
         if token is None:
             return None
-        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=64)
+        try:
+            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=64)
+        except ValueError:
+            return _says(400, "These are too many parameters.")
         if "token" in query and scope["method"] == "GET":
             given = query.pop("token")[0]
             invited = self._invitation is not None and _equal(given, self._invitation)
@@ -119,7 +122,8 @@ class Guard:
             elif not _equal(given, token):
                 return _says(401, "That token is not the one of this server.")
             rest = urlencode(query, doseq=True)
-            answer = RedirectResponse(scope["path"] + ("?" + rest if rest else ""), 303)
+            here = "/" + scope["path"].lstrip("/\\")  # //name would be another host
+            answer = RedirectResponse(here + ("?" + rest if rest else ""), 303)
             answer.set_cookie(
                 self.cookie_name(), self._secrets.session, max_age=SESSION_S, path="/", secure=self._address.secure,
                 httponly=True, samesite="strict",

@@ -171,6 +171,23 @@ def test_a_long_form_is_refused(client):
     assert client.post("/acknowledge", content=unending(), headers=headers).status_code == 413
 
 
+def test_the_token_leads_to_no_other_host(guarded):
+    for path in ("//evil.org/", "/\\evil.org/", "///evil.org"):
+        where = guarded.request("GET", f"http://localhost{path}?token={TOKEN}").headers["location"]
+        assert re.match(r"/[^/\\]", where)
+
+
+def test_many_parameters_are_refused_before_the_token(guarded):
+    assert guarded.get("/?" + "&".join(["a=1"] * 70)).status_code == 400
+
+
+def test_the_log_has_nothing_that_a_terminal_obeys(visit, weighed):
+    lines = []
+    visit(weighed, log=lines.append).get("/a%0d%0aGET%20/%1b[31m%c3%a9")
+
+    assert [line.path for line in lines] == ["/a\\r\\nGET /\\x1b[31m\\xe9"]
+
+
 def test_the_log_has_no_query_string(visit, weighed):
     lines = []
     client = visit(weighed, log=lines.append)
