@@ -59,10 +59,12 @@ def make_templates() -> Environment:
     """Return the templates, with escaping on and unknown names refused."""
     environment = Environment(
         loader=PackageLoader("scanner.serve", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     environment.filters.update(count=count, expected=expected_text, p=_p, score=_score, plural=plural)
     environment.globals["resort"] = lambda chosen, name: query_string(replace(chosen, sort=name))
+    for name in environment.list_templates():  # read now: the server may outlive the files that it came from
+        environment.get_template(name)
     return environment
 
 
