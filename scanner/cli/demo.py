@@ -63,6 +63,7 @@ def command(out: str, people: int | None, seed: int | None, force: bool, **given
             f"  scanner generate {out}/world/generators/leaking.toml {out}-faces -n 1000 --seed 1",
             quiet=quiet,
         )
+    say(f"\nlook at the runs at http://127.0.0.1:8642 with\n  scanner serve {out} --open", quiet=quiet)
     answer({"out": out, "report": str(result.folder / "report.html"), **asdict(outcome)})
     return 0
 
