@@ -5,6 +5,7 @@ It owns how bytes become a file under a final name, and nothing about what they 
     with atomic_path(folder / "hits.parquet") as temporary:
         pq.write_table(table, temporary)
 
+What is written so can be read by its owner alone (mode 0600), from its first byte on: vectors are biometric data.
 The temporary file lies in the same folder, is named `.NAME.PID.tmp`, and is removed when the block
 raises; a killed process leaves it behind, and no reader looks at such names.
 
@@ -23,6 +24,8 @@ from typing import Any
 from indexes.errors import DiskFullError
 
 TEMPORARY_SUFFIX = ".tmp"
+PRIVATE_FOLDER = 0o700
+"""Mode of folders that hold vectors."""
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -34,7 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: the final name; its folder must exist. An existing file is replaced in one step.
 
     Yields:
-        A path in the same folder, not yet existing, for the block to write and close.
+        A path in the same folder, of an empty file that only its owner can read, for the block to write and close.
 
     Raises:
         DiskFullError: no room. `path` is as it was and the temporary file is gone.
@@ -43,6 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with disk_full_explained(path):
+            make_private_file(temporary)
             yield temporary
             sync_file(temporary)
             temporary.replace(path)
@@ -50,6 +54,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file that only its owner can read; one that is there loses its content."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

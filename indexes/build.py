@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from indexes.atomic import sync_folder
+from indexes.atomic import PRIVATE_FOLDER, sync_folder
 from indexes.codec import TRAIN_ROWS, TRAIN_ROWS_MIN, Codec, fit_codec
 from indexes.codec_file import encode_codec, read_codec, write_codec
 from indexes.errors import FormatError, IndexesError
@@ -102,7 +102,7 @@ def build_index(
     path.parent.mkdir(parents=True, exist_ok=True)
     # Built beside its place and moved there whole: the path is an index or nothing.
     workshop = path.parent / f".{path.name}.building"
-    workshop.mkdir(exist_ok=True)
+    workshop.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     with write_lock(workshop):
         try:
             clear_folder(workshop)
@@ -120,7 +120,7 @@ def build_index(
 def append_blocks(folder: Path, manifest: Manifest, blocks: Iterable[Block]) -> Manifest:
     """Write blocks as new segments and return the manifest to commit; commits nothing."""
     segments = folder / SEGMENTS_FOLDER
-    segments.mkdir(exist_ok=True)
+    segments.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     schema = decode_schema(manifest.schema_base64)
     source = _cut_blocks(blocks, manifest.segment_rows_max)
     records: list[SegmentRecord] = []

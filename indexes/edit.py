@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from indexes.atomic import atomic_path, sync_folder, write_json
+from indexes.atomic import PRIVATE_FOLDER, atomic_path, sync_folder, write_json
 from indexes.build import Block, add_codes, append_blocks, check_some_rows, clear_folder, decode_schema
 from indexes.codec_file import JSON_NAME, TENSORS_NAME
 from indexes.errors import IndexesError, UnknownIdError
@@ -216,7 +216,7 @@ def _write_ids(path: Path, ids: npt.NDArray[np.int64]) -> None:
 
 
 def _write_list(path: Path, rows: int, write: Callable[[Path], None]) -> ListRecord:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     write(path)
     sync_folder(path.parent.parent)
     return ListRecord(name=path.name, rows=rows, file=describe_file(path))

@@ -22,7 +22,7 @@ def write_lock(folder: Path, name: str = LOCK_NAME) -> Iterator[None]:
     Raises:
         LockedError: another process holds it; names the process.
     """
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

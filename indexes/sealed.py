@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any, cast
 
+from indexes.atomic import make_private_file
 from indexes.keys import Key, current_keys
 from indexes.sealed_stream import MAGIC, SealedReader, SealedWriter, key_id_of
 
@@ -32,6 +33,7 @@ __all__ = [
 
 def create(path: Path) -> io.BufferedWriter | SealedWriter:
     """Open a new file for writing: sealed with the first key of the environment, plain where there is none."""
+    make_private_file(path)
     keys = current_keys()
     return SealedWriter(path, keys[0]) if keys else path.open("wb")
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexes.atomic import disk_full_explained, sync_file, sync_folder
+from indexes.atomic import PRIVATE_FOLDER, disk_full_explained, sync_file, sync_folder
 from indexes.codec import BLOCK_ROWS, BOUNDS, Codec, Codes
 from indexes.errors import FormatError, MismatchError
 from indexes.manifest import FileRecord, SegmentRecord
@@ -52,7 +52,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, *, dim: int, dtype: str, schema: pa.Schema) -> None:
         self._folder = folder
         self._dim = dim
-        folder.mkdir()
+        folder.mkdir(mode=PRIVATE_FOLDER)
         self._schema = schema.insert(0, pa.field(ID_COLUMN, pa.int64(), nullable=False))
         self._vectors = TensorWriter(folder / VECTORS_NAME, "vectors", np.dtype(dtype), dim)
         self._file = create(folder / ROWS_NAME)

@@ -69,9 +69,11 @@ __all__ = [
     "iter_tables",
     "make_private_folder",
     "open_artefact",
+    "open_parquet",
     "read_json",
     "read_table",
     "samples_schema",
+    "stamp_of",
     "stamped",
     "table_of",
     "write_tables",
@@ -181,17 +183,8 @@ def iter_tables(path: Path, name: str, *, rows_max: int, columns: list[str] | No
 
 def open_artefact(path: Path, name: str) -> pq.ParquetFile:
     """Open one of our Parquet files after checking its stamp; see `read_table` for errors."""
-    with _explained(f"{path} is no readable Parquet file"):
-        try:
-            file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
-        except FileNotFoundError as error:
-            message = f"{path} is not there. It is written last: the run has probably not finished."
-            raise ArtefactError(message) from error
-        try:
-            schema, names = file.schema_arrow, file.schema_arrow.names
-        except BaseException:
-            file.close()
-            raise
+    file = open_parquet(path)
+    schema, names = file.schema_arrow, file.schema_arrow.names
     stamp = schema.metadata or {}
     found = stamp.get(_NAME_KEY, b"").decode(errors="replace")
     version = stamp.get(_VERSION_KEY, b"0").decode(errors="replace")
@@ -208,6 +201,29 @@ def open_artefact(path: Path, name: str) -> pq.ParquetFile:
     if _COLUMNS_KEY in stamp and stamp[_COLUMNS_KEY].decode(errors="replace").split(" ") != names:
         file.close()
         raise ArtefactError(f"{path} is damaged: its columns are not those it says it has. Make it again.")
+    return file
+
+
+def stamp_of(path: Path) -> str:
+    """Return the name of the schema in a Parquet file, "" where it is none of ours; ArtefactError: it cannot be read."""
+    with open_parquet(path) as file:
+        stamp = file.schema_arrow.metadata or {}
+        return str(stamp.get(_NAME_KEY, b"").decode(errors="replace"))
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open any Parquet file, sealed or plain; ArtefactError: it cannot be read."""
+    with _explained(f"{path} is no readable Parquet file"):
+        try:
+            file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
+        except FileNotFoundError as error:
+            message = f"{path} is not there. It is written last: the run has probably not finished."
+            raise ArtefactError(message) from error
+        try:
+            file.schema_arrow.names  # noqa: B018 - what is wrong with a footer is found when it is looked at
+        except BaseException:
+            file.close()
+            raise
     return file
 
 
@@ -235,14 +251,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder that only its owner can enter; one that is there already keeps its mode.
+    """Make a folder that only its owner can enter, and those above it; one that is there already keeps its mode.
 
     Raises:
         SealError: the keys of the environment cannot be used. Said here, before the long work whose results they seal.
     """
     current_keys()
+    if not path.parent.exists():
+        make_private_folder(path.parent)
     with suppress(FileExistsError):
-        path.mkdir(mode=PRIVATE, parents=True)
+        path.mkdir(mode=PRIVATE)
 
 
 def table_of(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:

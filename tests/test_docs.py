@@ -88,6 +88,35 @@ def test_the_command_with_two_embedders_runs(tmp_path):
     assert (tmp_path / "run-4" / "witness-2" / "run.json").exists()
 
 
+def test_the_commands_of_privacy_and_security_run(tmp_path):
+    for number in range(12):
+        write_person(tmp_path / "photos", number, range(2))
+    for number in range(30, 135):
+        write_person(tmp_path / "outsiders", number, range(1))
+    write_person(tmp_path / "generated", 5, range(2, 5))
+    for index, name in (("people", "photos"), ("outsiders", "outsiders")):
+        built = f"{index}.idx {name}/ --identity-from folder --embedder drawn --faces aligned"
+        run(f"scanner index build {built}", tmp_path)
+    run("scanner scan generated/ --against people.idx --null outsiders.idx --out run --threshold 0.6", tmp_path)
+    for night in ("000001", "000002"):
+        shutil.copytree(tmp_path / "run", tmp_path / "state" / "nights" / night / "gen")
+        (tmp_path / "state" / "nights" / night / "night.json").write_text('{"format": "identity-leak-night"}')
+    shutil.copytree(tmp_path / "people.idx", tmp_path / "state" / "people.idx")
+    checks, erasing = commands("SECURITY.md", "security"), commands("PRIVACY.md", "erasing")
+    retention = commands("PRIVACY.md", "retention")
+
+    for line in (*checks, *retention, *erasing):
+        run(line, tmp_path)
+
+    assert [len(checks), len(retention), len(erasing)] == [2, 2, 4]
+    shown = json.loads(run("scanner index show state/people.idx", tmp_path).stdout)
+    assert (shown["rows"], shown["identities"]) == (20, 10)
+    assert len(list((tmp_path / "state" / "erasures").glob("[0-9]*.json"))) == 2
+    record = json.loads((tmp_path / "state" / "erasures" / "0001.json").read_text())
+    assert record["request"] == "2026-044"
+    assert record["erased"]["matches"] > 0
+
+
 def test_every_command_of_the_guide_runs(tmp_path):
     for number in range(24):
         write_person(tmp_path / "photos", number, range(2))

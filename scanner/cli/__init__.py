@@ -33,6 +33,7 @@ COMMANDS = {
         "Show a finished run, ask it questions, compare runs, make its page again, or verify it.",
     ),
     "serve": ("scanner.cli.serve", "Look at runs in a browser: a local web application."),
+    "erase": ("scanner.cli.erase", "Erase a person, picture or source everywhere, and prove it; or what is too old."),
     "key": ("scanner.cli.key", "Keys that encrypt vectors and crops on disk: make them, change them."),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }

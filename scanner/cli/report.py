@@ -79,5 +79,6 @@ def verify_command(run: str, **given: Any) -> int:
     )
     say(f"{run} {says}", quiet=quiet)
     document = {"checked": found.checked, "differences": found.differences, "notes": found.notes}
-    answer({"run": run, "holds": found.holds, **document, "evidence_sha256": found.evidence_sha256})
+    hashes = {"evidence_sha256": found.evidence_sha256, "evidence_sha256_before": found.evidence_sha256_before}
+    answer({"run": run, "holds": found.holds, **document, **hashes, "erased": found.erased})
     return 0 if found.holds else 1

@@ -33,7 +33,7 @@ def commands(group: click.Group = cli, before: tuple[str, ...] = ()) -> list[tup
 def test_the_commands_are_those_of_the_manual() -> None:
     assert [" ".join(words) for words in commands()] == [
         "demo", "index", "index add", "index build", "index compact", "index dedupe", "index remove", "index show", "index verify",
-        "embed", "scan", "run", "status", "generate", "invert", "invert latent", "invert features", "invert apply", "audit", "check", "calibrate", "report", "report acknowledge", "report diff", "report html", "report query", "report show", "report trend", "report verify", "serve",
+        "embed", "scan", "run", "status", "generate", "invert", "invert latent", "invert features", "invert apply", "audit", "check", "calibrate", "report", "report acknowledge", "report diff", "report html", "report query", "report show", "report trend", "report verify", "serve", "erase",
         "key", "key add", "key forget", "key new", "key open", "key rotate", "doctor",
     ]  # fmt: skip
 

@@ -1,0 +1,52 @@
+"""Pictures that were erased and are not to be taken in again, though their source still has them: as salted hashes.
+
+    is_erased = erased_before(state)
+    if is_erased(item.item_id): ...
+
+`HOME/erasures/never-again.json` has a salt and, of each picture, the first 128 bits of SHA-256(salt, newline, item id).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from indexes.atomic import write_json
+from scanner import artefacts
+from scanner.erasing.walk import RECORDS
+
+_NAME: Final = "never-again.json"
+_FORMAT: Final = "identity-leak-never-again"
+_VERSION: Final = 1
+
+
+def erased_before(home: Path) -> Callable[[str], bool]:
+    """Return a function that says of an item id whether the picture was erased from a folder.
+
+    Args:
+        home: the folder that has the records, such as that of a nightly job.
+
+    Raises:
+        ArtefactError: the file is there and cannot be read.
+    """
+    path = home / RECORDS / _NAME
+    document: Mapping[str, Any] = artefacts.read_json(path) if path.exists() else {}
+    salt, pictures = str(document.get("salt", "")), frozenset(document.get("pictures", ()))
+    return lambda item_id: bool(pictures) and _salted(salt, item_id) in pictures
+
+
+def never_again(home: Path, items: Collection[str], *, salt: str) -> None:
+    """Remember erased pictures; a file that is there keeps its own salt, and the same again changes nothing."""
+    if not items:
+        return
+    path = home / RECORDS / _NAME
+    old: Mapping[str, Any] = artefacts.read_json(path) if path.exists() else {}
+    salt = str(old.get("salt", salt))
+    pictures = {*old.get("pictures", ()), *(_salted(salt, item) for item in items)}
+    write_json(path, {"format": _FORMAT, "format_version": _VERSION, "salt": salt, "pictures": sorted(pictures)})
+
+
+def _salted(salt: str, item_id: str) -> str:
+    return hashlib.sha256(f"{salt}\n{item_id}".encode()).hexdigest()[:32]

@@ -1,0 +1,109 @@
+"""`scanner erase`: what it says, and its exit codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexes import open_index
+from scanner import BuildOptions, ScanOptions, build, scan
+from scanner.cli import main
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
+    out, err = capsys.readouterr()
+    return json.loads(out.splitlines()[-1]) if out else {}, err
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An index of four people from ready embeddings, and two nights of runs against it."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(8, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 16)
+    labels = [f"p-00{row // 2}" for row in range(8)]
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    pq.write_table(pa.table({"embedding": column, "identity": labels}), sources / "people.parquet")
+    pq.write_table(pa.table({"embedding": column.slice(0, 3)}), sources / "queries.parquet")
+    root = tmp_path / "state"
+    root.mkdir()
+    build(root / "people.idx", str(sources / "people.parquet"), options=BuildOptions(embedded_by="net"))
+    for night in (1, 2):
+        place = root / "nights" / f"{night:06d}"
+        place.mkdir(parents=True)
+        options = ScanOptions(threshold=0.8, embedded_by="net")
+        scan(str(sources / "queries.parquet"), against=root / "people.idx", out=place / "gen", options=options)
+        (place / "costs.json").write_text('{"ended_at": "2026-01-01T00:00:00+00:00"}')
+    return root
+
+
+def test_it_counts_then_erases_then_finds_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    person = [str(folder), "--identity", "p-000"]
+
+    assert main(["erase", *person, "--verify"]) == 1
+    before, text = said(capsys)
+    assert before["found"] > 2
+    assert "still there: " in text
+    assert main(["erase", *person, "--dry-run"]) == 0
+    planned, _ = said(capsys)
+    assert main(["erase", *person, "--everywhere", "--request", "17"]) == 0
+    done, text = said(capsys)
+    assert main(["erase", *person, "--verify"]) == 0
+    after, _ = said(capsys)
+
+    assert done["erased"] == planned["erased"]
+    assert done["erased"]["references"] == 2
+    assert done["erased"]["matches"] == 4
+    assert done["complete"] is True
+    assert (after["found"], after["left"]) == (0, [])
+    assert len(done["receipt"]) == 64
+    assert done["receipt"] in text
+    assert json.loads((folder / "erasures" / "0001.json").read_text())["request"] == "17"
+    assert open_index(folder / "people.idx").rows == 6
+
+
+def test_what_it_cannot_reach_makes_it_incomplete(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "export.csv").write_text("p-000,0.9\n")
+
+    code = main(["erase", str(folder), "--identity", "p-000", "--everywhere"])
+
+    done, text = said(capsys)
+    assert code == 4
+    assert done["complete"] is False
+    assert "export.csv: a word" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "Say either whom or what to erase"),
+        (["--identity", "p-000"], "Pass --everywhere to do it"),
+        (["--identity", "p-000", "--keep-nights", "3"], "Say either whom or what to erase"),
+        (["--item-id", "xyz", "--everywhere"], "32 hex digits"),
+        (["--older-than", "soon"], "no age"),
+        (["--keep-nights", "0"], "The newest night is always kept"),
+    ],
+)
+def test_what_is_not_clear_is_refused(
+    folder: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["erase", str(folder), *arguments]) == 2
+    assert says in said(capsys)[1]
+    assert open_index(folder / "people.idx").rows == 8
+
+
+def test_old_nights_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["erase", str(folder), "--older-than", "1d", "--dry-run"]) == 0
+    planned, _ = said(capsys)
+    assert main(["erase", str(folder), "--older-than", "1d"]) == 0
+    done, text = said(capsys)
+
+    assert planned["states"] == done["states"]
+    assert not (folder / "nights" / "000001" / "gen").exists()
+    assert (folder / "nights" / "000002" / "gen" / "run.json").exists()
+    assert "1 runs and crops of 0 runs removed" in text
