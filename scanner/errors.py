@@ -3,6 +3,7 @@
 ScannerError                  something the user can mend; `cli` prints it and exits with `exit_code`
 ├── UsageError                wrong option, wrong configuration, wrong combination        (exit 2)
 ├── SourceError               a source that cannot be opened, is empty, or is not what it says
+│   └── SourceStopped         one far away that does not answer, and may do so later
 ├── ModelError                a detector or recogniser that is missing, broken or not allowed
 ├── EmbedderMismatch          vectors of two embedders were about to be compared
 ├── CalibrationError          too few pairs to give the threshold that was asked for
@@ -32,6 +33,10 @@ class UsageError(ScannerError):
 
 class SourceError(ScannerError):
     """A source cannot be opened, is empty, or is not what it says."""
+
+
+class SourceStopped(SourceError):
+    """A source far away does not answer; it may do so later."""
 
 
 class ModelError(ScannerError):

@@ -90,11 +90,27 @@ def embed_shard(source: Source, road: Road, number: int, *, entries: int) -> Wal
     return next(_walk(some, road, first_shard=number, seen=set()), nothing)
 
 
+def shards_under_way(road: Road, entries: int) -> int:
+    """Return how many shards of `entries` may have been begun when `embed_source` has not yet yielded the first of them."""
+    return 2 + -(-_ahead(road) // entries)
+
+
+def look_at(item: Item, road: Road) -> None:
+    """Take one item all the way, for what happens on it."""
+    outcome = _find((item, None), road)
+    if outcome.faces:
+        road.embedder.embed(np.stack([face.crop_rgb_u8 for face in outcome.faces]))
+
+
+def _ahead(road: Road) -> int:
+    return 4 * road.workers + EMBED_ROWS
+
+
 def _walk(entries: Iterator[Item | Reject], road: Road, *, first_shard: int, seen: set[bytes]) -> Iterator[Walked]:
     pool = ThreadPoolExecutor(road.workers)
     try:
         unique = (_once(entry, seen) for entry in entries)  # content hash
-        found = _in_order(pool, lambda entry: _find(entry, road), unique, ahead=4 * road.workers + EMBED_ROWS)  # faces
+        found = _in_order(pool, lambda entry: _find(entry, road), unique, ahead=_ahead(road))  # faces
         closing: deque[_Open] = deque()
         for number, outcomes in enumerate(_chunks(found, SHARD_ENTRIES), first_shard):
             shard = _Open(number)

@@ -32,6 +32,7 @@ class Reason(Enum):
     UNSAFE_NAME = "unsafe_name"
     NOT_A_FILE = "not_a_file"
     BAD_RECORD = "bad_record"
+    QUARANTINED = "quarantined"
     DUPLICATE = "duplicate"
     NOT_ALIGNED = "not_aligned"
     NO_FACE = "no_face"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,17 @@ class News:
         return not self.fresh.num_rows and not len(self.gone)
 
 
-def look(specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Table, *, gone_max: float) -> News:
+Part = tuple[pa.Table, pa.Array]
+
+
+def look(
+    specs: Sequence[tuple[str, str]],
+    sources: SourceOptions,
+    seen: pa.Table,
+    *,
+    gone_max: float,
+    again: Callable[[Callable[[], list[Part]]], list[Part]] = lambda work: work(),
+) -> News:
     """Compare what the sources have with what was seen.
 
     Args:
@@ -71,6 +81,7 @@ def look(specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Tabl
         sources: how they are read.
         seen: a table of `SEEN`.
         gone_max: a source that lost more than this share of its entries counts as lost, not as emptied.
+        again: calls what looks at one source, more than once where that may help.
     """
     fresh, lost = [FRESH.empty_table()], list[tuple[str, str]]()
     no_more = seen.filter(_not_in(seen["spec"], pa.array([name for name, _ in specs], pa.string())))
@@ -78,7 +89,7 @@ def look(specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Tabl
     for name, spec in specs:
         before = seen.filter(pc.equal(seen["spec"], name))
         try:
-            found = [_compare(part, name, before) for part in parts_of(sources.open([spec]))]
+            found = again(lambda: [_compare(part, name, before) for part in parts_of(sources.open([spec]))])  # noqa: B023
         except ScannerError as error:
             lost.append((name, str(error)))
             continue
@@ -91,7 +102,7 @@ def look(specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Tabl
     return News(pa.concat_tables(fresh), pa.concat_arrays(gone), tuple(lost))
 
 
-def _compare(part: Source, name: str, before: pa.Table) -> tuple[pa.Table, pa.Array]:
+def _compare(part: Source, name: str, before: pa.Table) -> Part:
     """Return the rows of `FRESH` of a folder or archive, and the known uris that may still be there."""
     if isinstance(part, FolderSource):
         uris, stamps = (pa.array(column, pa.string()) for column in zip(*part.stamps(), strict=True))
@@ -113,8 +124,16 @@ def _rows(name: str, part: str, uris: pa.Array, stamps: pa.Array) -> pa.Table:
 class FreshSource:
     """What has to be read tonight, in an order that does not change when files vanish while it is read."""
 
-    def __init__(self, specs: Sequence[tuple[str, str]], sources: SourceOptions, fresh: pa.Table) -> None:
-        """Open the sources of `fresh`; those that cannot be opened raise ScannerError."""
+    def __init__(
+        self,
+        specs: Sequence[tuple[str, str]],
+        sources: SourceOptions,
+        fresh: pa.Table,
+        *,
+        keep_out: Callable[[Iterator[Item | Reject]], Iterator[Item | Reject]] = lambda entries: entries,
+    ) -> None:
+        """Open the sources of `fresh`, of which `keep_out` makes rejects; those that cannot be opened raise ScannerError."""
+        self._keep_out = keep_out
         self._listing = hashlib.sha256()
         parts: list[Source] = []
         for name, spec in specs:
@@ -137,7 +156,7 @@ class FreshSource:
 
     def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
         """See `Source.entries`."""
-        return self._chain.entries(skip=skip)
+        return self._keep_out(self._chain.entries(skip=skip))
 
     def count(self) -> int | None:
         """See `Source.count`."""

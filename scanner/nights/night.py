@@ -23,9 +23,11 @@ from scanner.nights.config import GallerySection, JobConfig, QueriesSection, pla
 from scanner.nights.deadline import StoppedForTonight
 from scanner.nights.galleries import KeptIndex
 from scanner.nights.listing import read_seen
+from scanner.nights.patience import Patience
+from scanner.nights.quarantine import Quarantine
 from scanner.nights.run_set import SetRun
 from scanner.nights.state import State, one_at_a_time
-from scanner.nights.take import Fresh, Kept, Road, take
+from scanner.nights.take import Fresh, Kept, Road, Way, take
 from scanner.progress import Progress, Silent
 
 Clock = Callable[[], datetime]
@@ -53,6 +55,7 @@ def run_night(
     allow_gone: bool = False,
     clock: Clock = lambda: datetime.now(UTC),
     progress: Progress | None = None,
+    patience: Patience | None = None,
 ) -> NightResult:
     """Run a job once, or go on with a night that was interrupted.
 
@@ -62,6 +65,7 @@ def run_night(
         allow_gone: forget entries that are gone, however many.
         clock: says what time it is; nothing but `costs.json` and erasure records depends on it.
         progress: where to report; one that raises `StoppedForTonight` ends the night early, to be gone on with.
+        patience: with sources far away that do not answer.
 
     Raises:
         ScannerError: see `scanner.errors`.  A source that is lost, or a set that cannot be scanned, ends up in the account
@@ -71,7 +75,9 @@ def run_night(
     state.make()
     state.check()
     with one_at_a_time(state):
-        return _Night(config, beside, state, clock, Meter(progress or Silent()), allow_gone=allow_gone).run()
+        night = _Night(config, beside, state, clock, Meter(progress or Silent()), allow_gone=allow_gone)
+        night.patience = patience or night.patience
+        return night.run()
 
 
 class _Night:
@@ -86,6 +92,7 @@ class _Night:
         self.number = 1 if self.last is None else int(self.last["night"]) + 1
         self.resumed = state.tonight.exists()
         self.errors: list[dict[str, str]] = []
+        self.patience = Patience()
 
     def run(self) -> NightResult:
         """Do what is left of the night."""
@@ -144,9 +151,11 @@ class _Night:
         seen: Path,
     ) -> dict[str, Any] | None:
         try:
+            quarantine = Quarantine(self.state.quarantine(kind, section.name))
+            way = Way(specs, sources_of(section), self.road, quarantine, self.patience)
             account = take(
-                kept, seen_path=seen, work=self.state.tonight / kind / section.name, specs=specs, sources=sources_of(section),
-                road=self.road, night=self.number, gone_max=self.gone_max, progress=self.meter,
+                kept, way, seen_path=seen, work=self.state.tonight / kind / section.name, night=self.number,
+                gone_max=self.gone_max, progress=self.meter,
             )  # fmt: skip
         except _STOPS:
             raise

@@ -32,6 +32,10 @@ class State:
         """Return the list of what was seen of a set's sources."""
         return self.folder / kind / f"{name}.seen.parquet"
 
+    def quarantine(self, kind: str, name: str) -> Path:
+        """Return the list of pictures of a set on which the process died."""
+        return self.folder / kind / f"{name}.quarantine.json"
+
     def queries(self, name: str) -> Path:
         """Return the embedded faces of a set of queries, a file a night."""
         return self.folder / "queries" / name

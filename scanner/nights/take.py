@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +18,12 @@ from scanner.jobs.folders import remove_folder
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
 from scanner.jobs.parts import Parts
 from scanner.nights.listing import FRESH, SEEN, FreshSource, Stamps, look, read_seen
-from scanner.pipeline import SHARD_ENTRIES, embed_source
+from scanner.nights.patience import Patience
+from scanner.nights.quarantine import Quarantine
+from scanner.nights.walk import Marker, walk
+from scanner.pipeline import SHARD_ENTRIES
 from scanner.progress import Progress
-from scanner.records import Counts, Reason
+from scanner.records import Counts, Item, Reason, Reject
 
 TAKEN = "taken.json"
 _SEEN_NOW = "seen.parquet"
@@ -37,6 +40,25 @@ class Road:
         """The road; see `open_road` for what is raised."""
         opened = open_road(self.faces, keep_crops=self.keep_crops)
         return replace(opened, road=replace(opened.road, keep_crops=self.keep_crops))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a set's pictures are read.
+
+    Attributes:
+        specs: its sources, as the job names them and as they can be opened.
+        sources: how they are read.
+        road: how pictures become vectors.
+        quarantine: those that are left out.
+        patience: with sources that do not answer.
+    """
+
+    specs: Sequence[tuple[str, str]]
+    sources: SourceOptions
+    road: Road
+    quarantine: Quarantine
+    patience: Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +91,7 @@ class Kept(Protocol):
 
 
 def take(
-    kept: Kept,
-    *,
-    seen_path: Path,
-    work: Path,
-    specs: Sequence[tuple[str, str]],
-    sources: SourceOptions,
-    road: Road,
-    night: int,
-    gone_max: float,
-    progress: Progress,
+    kept: Kept, way: Way, *, seen_path: Path, work: Path, night: int, gone_max: float, progress: Progress
 ) -> dict[str, Any]:
     """Bring a set up to date; return its account, as it stands in `night.json`.
 
@@ -90,17 +103,14 @@ def take(
     seen = read_seen(seen_path)
     for folder in (work.parent.parent, work.parent, work):
         artefacts.make_private_folder(folder)
-    fresh, gone, lost = _news(work, specs, sources, seen, gone_max)
+    fresh, gone, lost = _news(work, way, seen, gone_max, progress)
     try:
-        found = _embed(work, specs, sources, fresh, gone, seen, road, night, progress)
+        found = way.patience.call(lambda: _embed(work, way, fresh, gone, seen, night, progress), progress)
     except RunMismatch:
         # An archive changed between two tries: what was read of it belongs to no state of the source.
         progress.note(f"{work.name}: a source changed while it was read; it is read anew")
         remove_folder(work)
-        return take(
-            kept, seen_path=seen_path, work=work, specs=specs, sources=sources, road=road, night=night, gone_max=gone_max,
-            progress=progress,
-        )  # fmt: skip
+        return take(kept, way, seen_path=seen_path, work=work, night=night, gone_max=gone_max, progress=progress)
     account = {
         "new": asdict(found.counts),
         "gone_entries": len(gone),
@@ -126,12 +136,13 @@ def _taken(work: Path, seen_path: Path) -> dict[str, Any]:
 
 
 def _news(
-    work: Path, specs: Sequence[tuple[str, str]], sources: SourceOptions, seen: pa.Table, gone_max: float
+    work: Path, way: Way, seen: pa.Table, gone_max: float, progress: Progress
 ) -> tuple[pa.Table, list[str], list[tuple[str, str]]]:
     """Return what is new, what is gone and what is lost, as it was when this night first looked."""
     path, table = work / "news.json", work / "fresh.parquet"
     if not path.exists():
-        news = look(specs, sources, seen, gone_max=gone_max)
+        again = partial(way.patience.call, progress=progress)
+        news = look(way.specs, way.sources, seen, gone_max=gone_max, again=again)
         artefacts.write_tables(table, artefacts.stamped(FRESH, "fresh"), [news.fresh])
         write_json(path, {"gone": sorted(news.gone.to_pylist()), "lost": [list(one) for one in news.lost]})
     document = artefacts.read_json(path)
@@ -139,31 +150,32 @@ def _news(
 
 
 def _embed(
-    work: Path,
-    specs: Sequence[tuple[str, str]],
-    sources: SourceOptions,
-    fresh: pa.Table,
-    gone: Sequence[str],
-    seen: pa.Table,
-    road: Road,
-    night: int,
-    progress: Progress,
+    work: Path, way: Way, fresh: pa.Table, gone: Sequence[str], seen: pa.Table, night: int, progress: Progress
 ) -> Fresh:
     stamps = Stamps(fresh)
     old = {uri: (item, when) for uri, item, when in _columns(seen, "uri", "item_id", "night")}
     if not fresh.num_rows:
         return _fresh(None, artefacts.REJECTS.empty_table(), Counts(), None, [], old, seen, gone, stamps, night)
-    opened = road.opened
-    source = FreshSource(specs, sources, fresh)
+    opened = way.road.opened
+    source = FreshSource(way.specs, way.sources, fresh, keep_out=way.quarantine.keep_out)
     parts = Parts(
-        work / "faces", dim=opened.road.embedder.dim, fingerprint=opened.fingerprint, keep_crops=road.keep_crops
+        work / "faces", dim=opened.road.embedder.dim, fingerprint=opened.fingerprint, keep_crops=way.road.keep_crops
     )
     done = parts.begin({"source": source.describe(), "fingerprint": opened.fingerprint}, resume=True)
     before = parts.counts()
     progress.stage(f"faces of {work.name}", total=source.count(), unit="images", done=before.entries)
     if before.entries == done * SHARD_ENTRIES:
-        known = parts.seen() | {bytes.fromhex(item) for item, _ in old.values() if item}
-        for shard in embed_source(source, opened.road, first_shard=done, seen=known):
+        known = {bytes.fromhex(item) for item, _ in old.values() if item}
+
+        def look_closely(entries: Iterator[Item | Reject]) -> None:
+            progress.note(f"{work.name}: the process died among some pictures: they are looked at one by one")
+            found = way.quarantine.look(entries, way.road.faces, night=night)
+            progress.note(f"{work.name}: {found} of them {'is' if found == 1 else 'are'} put into quarantine")
+
+        for shard in walk(
+            source, opened.road, first_shard=done, seen=lambda: parts.seen() | known, entries=SHARD_ENTRIES,
+            marker=Marker(work / "walking.json"), look=look_closely,
+        ):  # fmt: skip
             parts.write(shard)
             progress.advance(shard.counts.entries)
     read = [(item, uri) for table in parts.faces(["item_id", "uri"]) for item, uri in _columns(table, "item_id", "uri")]

@@ -26,6 +26,7 @@ REASON_TEXT = {
     "unsafe_name": "the archive's name for it leaves the archive",
     "not_a_file": "a link or device inside an archive",
     "bad_record": "a broken record",
+    "quarantined": "looking at it ends the process: see the job's list of quarantined pictures",
     "duplicate": "the same bytes came before",
     "not_aligned": "no aligned crop",
     "no_face": "no face was seen",

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from indexes.errors import IndexesError
 from indexes.sealed import unsealed
-from scanner.errors import SourceError
+from scanner.errors import SourceError, SourceStopped
 from scanner.sources.generated import GENERATED
 from scanner.sources.missing import missing_message
 from scanner.sources.names import text_of
@@ -223,7 +223,7 @@ def stopped(uri: str, error: BaseException) -> SourceError:
     word = error.strerror if isinstance(error, OSError) and error.errno and error.strerror else ""
     plain = word if word and "/" not in word else type(error).__name__
     message = f"{uri} cannot be read ({plain}).  Check the address, the permissions and the network, then run again."
-    return SourceError(message)
+    return SourceStopped(message) if is_url(uri) else SourceError(message)
 
 
 def _clean_url(url: str) -> str:
