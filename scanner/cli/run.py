@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scanner.cli.log import json_lines, night_end
 from scanner.cli.options import quiet_value, talk_options
 from scanner.cli.talk import answer, say, talk
 from scanner.quantities import time_words
@@ -25,6 +29,13 @@ if TYPE_CHECKING:  # the command line starts fast
 @click.option(
     "--allow-gone", is_flag=True, help="Forget entries that are gone from the sources, however many they are."
 )
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How stderr tells what happens; json is one object a line.",
+)
 @talk_options
 def command(job: str, **given: Any) -> int:
     """Run a nightly job once: take in what is new, compare what never met, write a run folder for each set of queries.
@@ -38,6 +49,7 @@ def command(job: str, **given: Any) -> int:
     from scanner.nights.config import read_job
     from scanner.nights.deadline import Deadline, until
     from scanner.nights.night import run_night
+    from scanner.nights.start import Start
 
     quiet = quiet_value(given)
     path = Path(job)
@@ -45,10 +57,26 @@ def command(job: str, **given: Any) -> int:
     if given["check"]:
         return _check(config, beside, allow_gone=given["allow_gone"], quiet=quiet)
     stop = None if given["until"] is None else until(given["until"], datetime.now().astimezone())
-    with talk(quiet=quiet) as progress:
+    as_json = given["log"] == "json"
+    job_start = Start(path.stem, config, beside)
+    with _terminate_in_order(), json_lines() if as_json else talk(quiet=quiet) as progress:
         told = progress if stop is None else Deadline(progress, stop=stop, clock=lambda: datetime.now(UTC))
-        result = run_night(config, beside, allow_gone=given["allow_gone"], progress=told)
-    return _tell(result, quiet=quiet)
+        result, exit_code = job_start.run(
+            lambda: run_night(config, beside, allow_gone=given["allow_gone"], progress=told), progress
+        )
+    if as_json:
+        night_end(result.account, exit_code=exit_code, folder=str(result.folder))
+    return _tell(result, exit_code, quiet=quiet or as_json)
+
+
+@contextmanager
+def _terminate_in_order() -> Iterator[None]:
+    """Take SIGTERM, with which systemd and Kubernetes stop what they started, for Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(config: Any, beside: Path, *, allow_gone: bool, quiet: bool) -> int:
@@ -66,7 +94,7 @@ def _check(config: Any, beside: Path, *, allow_gone: bool, quiet: bool) -> int:
     return 2 if found["problems"] else 0
 
 
-def _tell(result: NightResult, *, quiet: bool) -> int:
+def _tell(result: NightResult, exit_code: int, *, quiet: bool) -> int:
     account = result.account
     for name, run in account["runs"].items():
         found, changed = run["results"], run["diff"]["findings"]
@@ -84,5 +112,5 @@ def _tell(result: NightResult, *, quiet: bool) -> int:
         for name, run in account["runs"].items()
     }  # fmt: skip
     answer({"night": account["night"], "folder": str(result.folder), "runs": runs, "errors": account["errors"],
-            "exit_code": result.exit_code})  # fmt: skip
-    return result.exit_code
+            "exit_code": exit_code})  # fmt: skip
+    return exit_code

@@ -141,6 +141,27 @@ class GateSection(Section):
     fail_on: Literal["never", "new", "any"] = "never"
 
 
+class MetricsSection(Section):
+    """`[metrics]`: `textfile` is a file of metrics for Prometheus, written anew at the end of every start."""
+
+    textfile: PathText | None = None
+
+
+class AfterSection(Section):
+    """`[after]`: a command that is run when a start ends.
+
+    Attributes:
+        command: program and arguments; no shell.
+        timeout_s: it is ended after so many seconds.
+        on: "always"; "findings": the night has findings that the night before had not, or its gate says no; "failure":
+            something could not be done.
+    """
+
+    command: tuple[PathText, ...] = ()
+    timeout_s: float = Field(default=60.0, gt=0.0, le=3600.0)
+    on: Literal["always", "findings", "failure"] = "always"
+
+
 class JobConfig(Section):
     """The whole file."""
 
@@ -152,6 +173,8 @@ class JobConfig(Section):
     scan: ScanSection
     keep: KeepSection = KeepSection()
     gate: GateSection = GateSection()
+    metrics: MetricsSection = MetricsSection()
+    after: AfterSection = AfterSection()
 
     @model_validator(mode="after")
     def _names(self) -> Self:

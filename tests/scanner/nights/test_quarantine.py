@@ -124,9 +124,8 @@ def test_a_marker_is_there_only_while_shards_are_walked(pictures: Path) -> None:
     seen = []
 
     class Watch(Silent):
-        def advance(self, units: int) -> None:
-            for path in (pictures / "state" / "tonight").rglob("walking.json"):
-                seen.append(Marker(path).read())
+        def advance(self, units: int) -> None:  # noqa: ARG002
+            seen.extend(Marker(path).read() for path in (pictures / "state" / "tonight").rglob("walking.json"))
 
     night(pictures, progress=Watch())
 
@@ -138,7 +137,8 @@ def test_a_source_that_stops_answering_is_asked_again_with_growing_pauses(pictur
     from scanner.sources.folder import FolderSource
 
     slept: list[float] = []
-    real, fails = FolderSource._read, iter([True, False, True, *[False] * 100])
+    # Opening a source reads a picture: once to look, then before each try at reading all.
+    real, fails = FolderSource._read, iter([False, True, False, True, *[False] * 100])
 
     def read(self, entry):
         if "gen" in self.uri and next(fails):
