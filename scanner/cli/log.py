@@ -68,17 +68,18 @@ class JsonLines:
 
 @contextmanager
 def json_lines() -> Iterator[JsonLines]:
-    """Lend a log; what ends the block early is its last line."""
+    """Lend a log."""
     lines = JsonLines()
     try:
         yield lines
-    except BaseException as error:
+    finally:
         lines.finish()
-        interrupted = isinstance(error, KeyboardInterrupt)
-        text = "interrupted" if interrupted else str(error) or type(error).__name__
-        event("error", "stopped", kind=type(error).__name__, text=text)
-        raise
-    lines.finish()
+
+
+def stopped(error: BaseException) -> None:
+    """Write the line of a start that ended early."""
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+    event("error", "stopped", kind=type(error).__name__, text=text)
 
 
 def night_end(account: Mapping[str, Any], *, exit_code: int, folder: str) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scanner.cli.log import json_lines, night_end
+from scanner.cli import EXIT_BUG
+from scanner.cli.log import json_lines, night_end, stopped
 from scanner.cli.options import quiet_value, talk_options
 from scanner.cli.talk import answer, say, talk
 from scanner.quantities import time_words
@@ -46,23 +47,35 @@ def command(job: str, **given: Any) -> int:
     scanner run nightly.toml --check
     scanner run nightly.toml --until 06:00
     """
+    from scanner.nights.start import exit_code_after
+
+    as_json = given.pop("log") == "json"
+    try:
+        return _run(Path(job), as_json=as_json, quiet=quiet_value(given), **given)
+    except BaseException as error:
+        if not as_json:
+            raise
+        stopped(error)
+        code = exit_code_after(error)
+        if code == EXIT_BUG:
+            raise
+        return code
+
+
+def _run(path: Path, *, check: bool, until: str | None, allow_gone: bool, as_json: bool, quiet: bool) -> int:
     from scanner.nights.config import read_job
-    from scanner.nights.deadline import Deadline, until
+    from scanner.nights.deadline import Deadline, next_time
     from scanner.nights.night import run_night
     from scanner.nights.start import Start
 
-    quiet = quiet_value(given)
-    path = Path(job)
     config, beside = read_job(path), path.resolve().parent
-    if given["check"]:
-        return _check(config, beside, allow_gone=given["allow_gone"], quiet=quiet)
-    stop = None if given["until"] is None else until(given["until"], datetime.now().astimezone())
-    as_json = given["log"] == "json"
-    job_start = Start(path.stem, config, beside)
+    if check:
+        return _check(config, beside, allow_gone=allow_gone, quiet=quiet)
+    stop = None if until is None else next_time(until, datetime.now().astimezone())
     with _terminate_in_order(), json_lines() if as_json else talk(quiet=quiet) as progress:
         told = progress if stop is None else Deadline(progress, stop=stop, clock=lambda: datetime.now(UTC))
-        result, exit_code = job_start.run(
-            lambda: run_night(config, beside, allow_gone=given["allow_gone"], progress=told), progress
+        result, exit_code = Start(path.stem, config, beside).run(
+            lambda: run_night(config, beside, allow_gone=allow_gone, progress=told), progress
         )
     if as_json:
         night_end(result.account, exit_code=exit_code, folder=str(result.folder))

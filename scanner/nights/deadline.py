@@ -16,7 +16,7 @@ class StoppedForTonight(ScannerError):
     exit_code = 4
 
 
-def until(text: str, now: datetime) -> datetime:
+def next_time(text: str, now: datetime) -> datetime:
     """Return when `06:00` is next, in the time zone of `now`.
 
     Raises:

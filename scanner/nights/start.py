@@ -39,7 +39,7 @@ class Start:
         try:
             result = night()
         except BaseException as error:
-            for sentence in self._end(_exit_code_of(error), None, error):
+            for sentence in self._end(exit_code_after(error), None, error):
                 progress.note(sentence)
             raise
         problems = self._end(result.exit_code, result, None)
@@ -57,8 +57,8 @@ class Start:
         if self.config.metrics.textfile is not None:
             try:
                 self._write_metrics(exit_code, hook_failed=bool(problems))
-            except (OSError, ScannerError, IndexesError) as error:
-                problems.append(f"The metrics could not be written: {error}")
+            except (OSError, ScannerError, IndexesError) as why:
+                problems.append(f"The metrics could not be written: {why}")
         return problems
 
     def _write_metrics(self, exit_code: int, *, hook_failed: bool) -> None:
@@ -76,7 +76,8 @@ class Start:
         write_metrics(path, self.name, iter([*head, *samples(account, costs)]))
 
 
-def _exit_code_of(error: BaseException) -> int:
+def exit_code_after(error: BaseException) -> int:
+    """Return the exit code of a start that ended so."""
     if isinstance(error, ScannerError):
         return error.exit_code
     if isinstance(error, IndexesError | OSError):

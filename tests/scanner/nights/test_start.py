@@ -18,7 +18,7 @@ from small_job import document, put
 
 from scanner.cli import main
 
-KEEP = "import os, pathlib, sys; pathlib.Path('said.json').write_bytes(sys.stdin.buffer.read()); " + (
+KEEP = "import os, pathlib, sys; pathlib.Path('said.json').write_bytes(sys.stdin.buffer.read()); " + (  # noqa: ISC003
     "pathlib.Path('env').write_text(os.environ['SCANNER_NIGHT_FOLDER'] + ' ' + os.environ['SCANNER_EXIT_CODE'])"
 )
 
