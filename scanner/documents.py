@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
@@ -66,10 +67,11 @@ def read_document(
     try:
         return model.model_validate(document)
     except ValidationError as problem:
-        count = problem.error_count()
-        lines = [_sentence(found, model) for found in problem.errors(include_url=False)[:PROBLEMS_MAX]]
-        lines += [f"and {count - PROBLEMS_MAX} more"] if count > PROBLEMS_MAX else []
-        many = f"{count} problems" if count > 1 else "a problem"
+        problems = problem.errors(include_url=False)
+        told = [found for found in problems if not _follows(found, problems)]
+        lines = [_sentence(found, model) for found in told[:PROBLEMS_MAX]]
+        lines += [f"and {len(told) - PROBLEMS_MAX} more"] if len(told) > PROBLEMS_MAX else []
+        many = f"{len(told)} problems" if len(told) > 1 else "a problem"
         listed = "\n".join(f"  {line}" for line in lines)
         raise error(f"{path} has {many}:\n{listed}\n{closing}") from problem
 
@@ -108,6 +110,14 @@ def _is_json(path: Path) -> bool:
     return path.suffix.lower() == ".json"
 
 
+def _follows(problem: Any, problems: Sequence[Any]) -> bool:
+    """Say whether a list is too short only because of what is wrong with its entries."""
+    where = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        other["loc"][: len(where)] == where != other["loc"] for other in problems
+    )
+
+
 def _sentence(problem: Any, model: type[BaseModel]) -> str:
     """Return one of pydantic's problems as a line: key, what is wrong, what was probably meant."""
     key, siblings, section = _place(problem["loc"], model)
@@ -118,6 +128,10 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
         return f"{key}: missing"
     if problem["type"] == "tuple_type" and section is not None:
         return f"{key}: write it as [[{key}]], once for each {key.rpartition('.')[2]}"
+    if problem["type"] == "tuple_type":
+        return f"{key}: write it as a list, in square brackets, got {problem.get('input')!r}"
+    if problem["type"] == "too_short":
+        return f"{key}: at least {problem['ctx']['min_length']} needed"
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem.get("input")
     got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""

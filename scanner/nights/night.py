@@ -6,7 +6,7 @@ work of a night lies in `tonight/`; `nights/NNNNNN/night.json` is written when a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 from indexes.atomic import write_json
 from indexes.errors import DiskFullError, IndexesError
 from scanner import artefacts
-from scanner.errors import ScannerError, UsageError
+from scanner.errors import NothingScanned, ScannerError, UsageError
+from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
 from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of, still_the_same
 from scanner.nights.collection import Collection, document_of
@@ -88,8 +89,7 @@ class _Night:
         self.gone_max = 1.0 if allow_gone else config.job.gone_max
         self.faces = config.faces(beside)
         self.road = Road(self.faces, keep_crops=config.scan.with_crops)
-        self.last = state.last()
-        self.number = 1 if self.last is None else int(self.last["night"]) + 1
+        self.number = 1 + max(state.finished(), default=0)
         self.resumed = state.tonight.exists()
         self.errors: list[dict[str, str]] = []
         self.patience = Patience()
@@ -101,6 +101,7 @@ class _Night:
         sets["queries"] = {one.name: self._queries(one) for one in self.config.queries}
         runs = {one.name: found for one in self.config.queries if (found := self._run(one)) is not None}
         if not runs:
+            self._look_again(sets)
             raise UsageError(
                 "No set of queries could be scanned tonight:\n"
                 + "\n".join(f"  {error['set']}: {error['why']}" for error in self.errors)
@@ -122,7 +123,22 @@ class _Night:
         self.state.clear()
         self.resumed = self.state.tonight.exists()
         artefacts.make_private_folder(self.state.tonight)
-        write_json(self.state.tonight / "night.json", {"night": self.number})
+        mark = self.state.tonight / "night.json"
+        if mark.exists():
+            self.number = int(artefacts.read_json(mark)["night"])
+        else:
+            write_json(mark, {"night": self.number})
+
+    def _look_again(self, sets: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> None:
+        """Let the next start look again for sources that were lost: without them there was nothing to scan.
+
+        It is another night's: what this one put in place under its number stays as it is.
+        """
+        write_json(self.state.tonight / "night.json", {"night": self.number + 1})
+        for kind, of in sets.items():
+            for name, account in of.items():
+                if account is not None and account["lost"]:
+                    remove_folder(self.state.tonight / kind / name)
 
     def _galleries(self, kind: str) -> dict[str, dict[str, Any] | None]:
         sections = self.config.candidates if kind == "candidates" else self.config.null
@@ -174,8 +190,8 @@ class _Night:
             return artefacts.read_json(done)
         collection = Collection(self.state.queries(section.name), read_seen(self.state.seen("queries", section.name)))
         try:
-            if collection.is_empty:
-                raise UsageError("It has no face yet: its sources could not be read, or no face was found in them.")
+            if collection.is_empty or not collection.alive.any():
+                raise NothingScanned("It has no face: its sources could not be read, or no face was found in them.")
             found = self._search(section, collection, out)
         except _STOPS:
             raise
@@ -193,7 +209,7 @@ class _Night:
             self.faces, collection, self.state.compared(section.name),
         )  # fmt: skip
         inputs = of.inputs()
-        before = {} if self.last is None else self.last["runs"].get(section.name, {})
+        before = self.state.last_run(section.name)
         if before.get("inputs") == inputs and (self.state.nights / before["run"] / "run.json").exists():
             return {"run": before["run"], "inputs": inputs, "unchanged": True, "compared": 0, "of": before["of"]}
         artefacts.make_private_folder(out.parent)
@@ -207,7 +223,7 @@ class _Night:
         if not found["unchanged"] and made.exists():
             artefacts.make_private_folder(folder.parent)
             made.rename(folder)
-        before = {} if self.last is None else self.last["runs"].get(name, {})
+        before = self.state.last_run(name)
         if found["unchanged"] and self.config.gate.fail_on != "any":  # which asks what is acknowledged by now
             return {**found, **still_the_same(before)}
         base = self.state.nights / before["run"] if before else None

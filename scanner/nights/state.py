@@ -68,6 +68,14 @@ class State:
         numbers = self.finished()
         return artefacts.read_json(self.night(numbers[-1]) / "night.json") if numbers else None
 
+    def last_run(self, name: str) -> dict[str, Any]:
+        """Return what the last account that knows a run of the set says of it; {} if none does."""
+        for number in reversed(self.finished()):
+            found: dict[str, Any] | None = artefacts.read_json(self.night(number) / "night.json")["runs"].get(name)
+            if found is not None:
+                return found
+        return {}
+
     def clear(self) -> None:
         """Remove what an ended night, or one that was killed while it wrote, left behind."""
         mark = self.tonight / "night.json"
@@ -93,10 +101,12 @@ class State:
             UsageError: something else lies there.
         """
         mark = self.folder / "job.json"
-        if self.folder.exists() and any(self.folder.iterdir()) and not mark.exists():
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not mark.exists():
             raise UsageError(
                 f"{self.folder} is not the folder of a job of ours, and not empty. Choose another [job] folder."
             )
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder} is a file. Choose another [job] folder.")
         for folder in (
             self.folder,
             *(self.folder / name for name in ("candidates", "nulls", "queries", "compared", "nights")),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 from drawn_people import BY_FOLDER, FACES, photos_of, write_people
-from small_job import job, night, put, run_of, table, with_null
+from small_job import job, night, put, run_of, table, tree, with_null
 
+from indexes.errors import DiskFullError
 from scanner import artefacts
 from scanner.errors import UsageError
 from scanner.jobs.indexing.build import build
@@ -179,6 +181,79 @@ def test_nothing_to_scan_at_all_is_an_error(tmp_path: Path) -> None:
     write_people(tmp_path / "people", photos_of(range(3), range(2)))
     with pytest.raises(UsageError, match="No set of queries could be scanned tonight"):
         night(tmp_path)
+
+
+def test_a_wrong_path_can_be_mended(tmp_path: Path) -> None:
+    """The first start finds nothing to scan; the next ones look again, and what was taken in stays."""
+    first_night(tmp_path)
+    (tmp_path / "blank").mkdir()
+    (tmp_path / "blank" / "a.png").write_bytes(b"no picture")
+    wrong = [{"name": "gen", "sources": ["blank", "jen"]}]
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"queries/gen: There is no .*jen(.|\n)*queries/gen: It has no face"):
+            night(tmp_path, job(queries=wrong))
+    right = [{"name": "gen", "sources": ["blank", "gen"]}]
+    result = night(tmp_path, job(queries=right))
+
+    assert result.exit_code == 0
+    counts = artefacts.read_json(run_of(result) / "run.json")["counts"]
+    assert (counts["entries"], counts["items"], counts["rejected"]) == (5, 4, 1)
+    assert night(tmp_path, job(queries=right)).account["runs"]["gen"]["unchanged"]
+
+
+def test_a_full_disk_ends_the_start_and_not_the_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first_night(tmp_path)
+    with monkeypatch.context() as full:
+        real = artefacts.write_tables
+
+        def write_tables(path: Path, *given: object) -> int:
+            if path.parent.name == "gen" and path.name.startswith("000001"):
+                raise DiskFullError(errno.ENOSPC, "no room left")
+            return real(path, *given)
+
+        full.setattr(artefacts, "write_tables", write_tables)
+        with pytest.raises(DiskFullError):
+            night(tmp_path)
+    assert (tmp_path / "state" / "tonight" / "candidates" / "people" / "taken.json").exists()
+    night(tmp_path)
+    found = tree(tmp_path / "state")
+    (tmp_path / "state").rename(tmp_path / "full")
+    night(tmp_path)
+
+    assert tree(tmp_path / "state") == found
+
+
+def test_a_set_that_failed_one_night_is_compared_with_the_run_before(tmp_path: Path) -> None:
+    first_night(tmp_path)
+    put(tmp_path, "other/a.png", 5, 5)
+    config = job(
+        queries=[{"name": "gen", "sources": ["gen"]}, {"name": "other", "sources": ["other"]}],
+        job={"folder": "state", "gone_max": 1.0},
+    )
+    night(tmp_path, config)
+    (tmp_path / "other" / "a.png").rename(tmp_path / "a.png")
+    (tmp_path / "other" / "b.png").write_bytes(b"no picture")
+    second = night(tmp_path, config)
+    (tmp_path / "a.png").rename(tmp_path / "other" / "a.png")
+    third = night(tmp_path, config)
+
+    assert second.exit_code == 4
+    assert [error["why"] for error in second.account["errors"]] == [
+        "It has no face: its sources could not be read, or no face was found in them."
+    ]
+    assert set(second.account["runs"]) == {"gen"}
+    found = third.account["runs"]["other"]["diff"]["findings"]
+    assert (found["before"], found["new"], found["still"]) == (1, 0, 1)
+
+
+def test_candidates_that_were_lost_the_first_night_are_found_the_next_time(tmp_path: Path) -> None:
+    first_night(tmp_path)
+    (tmp_path / "people").rename(tmp_path / "away")
+    with pytest.raises(UsageError, match="No set of queries could be scanned tonight"):
+        night(tmp_path)
+    (tmp_path / "away").rename(tmp_path / "people")
+
+    assert night(tmp_path).account["runs"]["gen"]["compared"] == 4 * 50
 
 
 def test_the_gate_fails_on_what_is_new_and_not_acknowledged(tmp_path: Path) -> None:
