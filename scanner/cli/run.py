@@ -19,6 +19,7 @@ from scanner.quantities import time_words
 
 if TYPE_CHECKING:  # the command line starts fast
     from scanner.nights.night import NightResult
+    from scanner.progress import Progress
 
 
 @click.command("run")
@@ -73,10 +74,12 @@ def _run(path: Path, *, check: bool, until: str | None, allow_gone: bool, as_jso
         return _check(config, beside, allow_gone=allow_gone, quiet=quiet)
     stop = None if until is None else next_time(until, datetime.now().astimezone())
     with _terminate_in_order(), json_lines() if as_json else talk(quiet=quiet) as progress:
-        told = progress if stop is None else Deadline(progress, stop=stop, clock=lambda: datetime.now(UTC))
-        result, exit_code = Start(path.stem, config, beside).run(
-            lambda: run_night(config, beside, allow_gone=allow_gone, progress=told), progress
-        )
+
+        def night(told: Progress) -> NightResult:
+            ends = told if stop is None else Deadline(told, stop=stop, clock=lambda: datetime.now(UTC))
+            return run_night(config, beside, allow_gone=allow_gone, progress=ends)
+
+        result, exit_code = Start(path.stem, config, beside).run(night, progress)
     if as_json:
         night_end(result.account, exit_code=exit_code, folder=str(result.folder))
     return _tell(result, exit_code, quiet=quiet or as_json)

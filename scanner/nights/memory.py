@@ -62,7 +62,7 @@ class Memory:
         live = gallery.index.references()
         known.pairs = known.pairs.take(np.isin(known.pairs.reference_id, live.ids[live.live_rows()]))
         if state is not None and state["inputs"] == inputs:
-            remove_folder(self.folder / "work")
+            self._forget_all_but(state)  # which a night that was killed here did not come to
             return known, {"compared": state["compared"] if state["night"] == night else 0, "of": of}
         for folder in (self.folder.parent, self.folder):
             artefacts.make_private_folder(folder)
@@ -72,8 +72,9 @@ class Memory:
             step.nearest()
         known.queries, known.references = len(queries.alive), gallery.index.manifest.next_id
         account = {"inputs": inputs, "night": night, "compared": step.compared}
-        self._write_state(known, new, gallery, queries, [] if state is None else state["pairs"], account)
-        remove_folder(self.folder / "work")
+        self._forget_all_but(
+            self._write_state(known, new, gallery, queries, [] if state is None else state["pairs"], account)
+        )
         return known, {"compared": step.compared, "of": of}
 
     def _state(self, gallery: Gallery, queries: Queries, threshold: float, k: int) -> dict[str, Any] | None:
@@ -115,8 +116,8 @@ class Memory:
         queries: Queries,
         before: Sequence[str],
         account: Mapping[str, Any],
-    ) -> None:
-        """Write a new state; what only the state before needed goes."""
+    ) -> dict[str, Any]:
+        """Write a new state, and return it."""
         name = f"{len(before):06d}"
         pairs = [*before, f"{name}.pairs.parquet"]
         best, nearest = f"{name}.best.parquet", f"{name}.nearest.parquet" if known.k else None
@@ -141,9 +142,14 @@ class Memory:
             "nearest": nearest,
         }
         write_json(self.folder / "state.json", state)
-        for file in self.folder.glob("*.parquet"):
-            if file.name not in {*pairs, best, nearest}:
+        return state
+
+    def _forget_all_but(self, state: Mapping[str, Any]) -> None:
+        """Remove the work, and what only the state before needed."""
+        for file in sorted(self.folder.glob("*.parquet")):
+            if file.name not in {*state["pairs"], state["best"], state["nearest"]}:
                 file.unlink()
+        remove_folder(self.folder / "work")
 
 
 def inputs_of(gallery: Gallery, queries: Queries) -> dict[str, str]:

@@ -5,7 +5,7 @@ Counts and times alone: no name of a picture, an identity or a match.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ HELP = {
     "findings_new": "Findings that the night before had not.",
     "identities_named": "Identities that the verdict names.",
 }
-_PREFIX = "scanner_night_"
+PREFIX = "scanner_night_"
 Sample = tuple[str, dict[str, str], float]
 
 
@@ -68,22 +68,22 @@ def samples(account: Mapping[str, Any] | None, costs: Mapping[str, Any] | None) 
         yield "identities_named", label, findings["named_now"]
 
 
-def write_metrics(path: Path, job: str, found: Iterator[Sample]) -> None:
+def write_metrics(path: Path, job: str, found: Iterable[Sample]) -> None:
     """Write a file in Prometheus' text format, completely or not at all; others may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, text_of(job, found).encode())
     path.chmod(0o644)  # node_exporter is another user
 
 
-def text_of(job: str, found: Iterator[Sample]) -> str:
+def text_of(job: str, found: Iterable[Sample]) -> str:
     """Return samples in Prometheus' text format, those of one name together, with a label `job`."""
     by_name: dict[str, list[str]] = {}
     for name, labels, value in found:
         marks = ",".join(f'{key}="{_escaped(text)}"' for key, text in {"job": job, **labels}.items())
-        by_name.setdefault(name, []).append(f"{_PREFIX}{name}{{{marks}}} {value!r}")
+        by_name.setdefault(name, []).append(f"{PREFIX}{name}{{{marks}}} {value!r}")
     lines: list[str] = []
     for name, rows in by_name.items():
-        lines += [f"# HELP {_PREFIX}{name} {HELP[name]}", f"# TYPE {_PREFIX}{name} gauge", *rows]
+        lines += [f"# HELP {PREFIX}{name} {HELP[name]}", f"# TYPE {PREFIX}{name} gauge", *rows]
     return "\n".join(lines) + "\n"
 
 
