@@ -71,7 +71,7 @@ def _run(path: Path, *, check: bool, until: str | None, allow_gone: bool, as_jso
 
     config, beside = read_job(path), path.resolve().parent
     if check:
-        return _check(config, beside, allow_gone=allow_gone, quiet=quiet)
+        return _check(config, beside, allow_gone=allow_gone, quiet=quiet or as_json)
     stop = None if until is None else next_time(until, datetime.now().astimezone())
     with _terminate_in_order(), json_lines() if as_json else talk(quiet=quiet) as progress:
 

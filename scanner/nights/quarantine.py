@@ -145,7 +145,8 @@ class _Child:
 
 
 def _serve(pipe: Connection[Any, Any], faces: FaceOptions) -> None:
-    """Be the child."""
+    """Be the child; Ctrl-C is for the parent, which then ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     road = open_road(faces).road
     _limit_memory()
     pipe.send("ready")

@@ -17,6 +17,7 @@ from drawn_people import photos_of, write_people
 from small_job import document, put
 
 from scanner.cli import main
+from scanner.nights.state import State, one_at_a_time
 
 KEEP = "import os, pathlib, sys; pathlib.Path('said.json').write_bytes(sys.stdin.buffer.read()); " + (  # noqa: ISC003
     "pathlib.Path('env').write_text(os.environ['SCANNER_NIGHT_FOLDER'] + ' ' + os.environ['SCANNER_EXIT_CODE'])"
@@ -179,6 +180,42 @@ def test_what_ends_a_start_is_the_last_line_of_the_log(tmp_path: Path, capfd) ->
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert (lines[-1]["level"], lines[-1]["event"], lines[-1]["kind"]) == ("error", "stopped", "UsageError")
     assert "missing.onnx" in lines[-1]["text"]
+
+
+def test_a_second_start_says_who_holds_the_job(tmp_path: Path, capfd) -> None:
+    path = write_job(tmp_path)
+    assert main(["run", str(path)]) == 0
+    with one_at_a_time(State(tmp_path / "state")):
+        capfd.readouterr()
+        assert main(["run", str(path)]) == 2
+        assert f"is being run by process {os.getpid()}. Wait for it" in capfd.readouterr().err
+        assert main(["status", str(path)]) == 0
+        assert json.loads(capfd.readouterr().out)["process"] == os.getpid()
+    assert main(["run", str(path)]) == 0
+    capfd.readouterr()
+
+
+def test_a_check_says_what_would_happen_and_does_nothing(tmp_path: Path, capfd) -> None:
+    path = write_job(tmp_path)
+
+    assert main(["run", str(path), "--check"]) == 0
+    out, err = capfd.readouterr()
+    found = json.loads(out)
+    assert (found["images"], found["comparisons"], found["problems"]) == (13, 30, [])
+    assert "candidates/people: 0 there, 10 new, 0 gone" in err
+    assert not (tmp_path / "state").exists()
+    assert main(["run", str(path)]) == 0
+    put(tmp_path, "gen/picture-41.png", 41, 5)
+    (tmp_path / "gen" / "picture-2.png").unlink()
+    capfd.readouterr()
+    assert main(["run", str(path), "--check", "--log", "json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["sets"]["queries/gen"] == {"there": 3, "new": 1, "gone": 1, "problems": []}
+    assert err == ""
+    for photo in list((tmp_path / "people").glob("*/*.png"))[:8]:
+        photo.unlink()
+    assert main(["run", str(path), "--check"]) == 2
+    assert "a mount may be missing" in json.loads(capfd.readouterr().out)["problems"][0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
