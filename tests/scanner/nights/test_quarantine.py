@@ -13,6 +13,7 @@ import pytest
 from drawn_people import photos_of, png, write_people
 from small_job import job, night, put, run_of, table, tree
 
+import scanner.pipeline
 from scanner.errors import SourceStopped
 from scanner.nights.night import run_night
 from scanner.nights.patience import Patience
@@ -104,6 +105,27 @@ def test_a_picture_on_which_a_decoder_raises_is_quarantined_at_once_and_under_an
         ("zz.png", "quarantined", "looking at it raised ZeroDivisionError")
     ]
     assert night(pictures).account["runs"]["gen"]["unchanged"]
+
+
+def test_an_error_that_no_picture_brings_about_alone_is_raised(pictures: Path, monkeypatch) -> None:
+    looked = []
+
+    def decode(*_given, **_named):
+        raise ZeroDivisionError
+
+    def look(self, entries, *_given, **_named):
+        looked.append([entry.uri.rpartition("/")[2] for entry in entries])
+        return 0
+
+    monkeypatch.setattr(scanner.pipeline, "decode_item", decode)
+    monkeypatch.setattr(Quarantine, "look", look)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            night(pictures)
+    monkeypatch.undo()
+
+    assert looked == [["0.png", "1.png"] * 5] * 2
+    assert night(pictures).exit_code == 0
 
 
 def test_entries_on_the_list_become_rejects_and_others_pass(tmp_path: Path) -> None:
