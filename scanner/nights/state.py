@@ -80,7 +80,7 @@ class State:
         """Remove what an ended night, or one that was killed while it wrote, left behind."""
         mark = self.tonight / "night.json"
         if not mark.exists() or artefacts.read_json(mark)["night"] in self.finished()[-1:]:
-            remove_folder(self.tonight)  # also what is left of one that was being removed
+            remove_folder(self.tonight)  # and what a start that was killed here did not come to
         for pattern in (
             "candidates",
             "nulls",
