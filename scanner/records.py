@@ -33,6 +33,7 @@ class Reason(Enum):
     NOT_A_FILE = "not_a_file"
     BAD_RECORD = "bad_record"
     QUARANTINED = "quarantined"
+    ERASED = "erased"
     DUPLICATE = "duplicate"
     NOT_ALIGNED = "not_aligned"
     NO_FACE = "no_face"

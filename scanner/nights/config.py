@@ -126,9 +126,13 @@ class ScanSection(Section):
 
 
 class KeepSection(Section):
-    """`[keep]`: `nights` are kept, the older ones removed; left out, all are."""
+    """`[keep]`: run folders of so many newest `nights`, and crops of so many newest `crop_nights`; left out, all.
+
+    A run that a kept night still stands on, because nothing has changed since, stays.
+    """
 
     nights: PositiveInt | None = None
+    crop_nights: PositiveInt | None = None
 
 
 class GateSection(Section):

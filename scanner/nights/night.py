@@ -15,20 +15,22 @@ from typing import Any
 from indexes.atomic import write_json
 from indexes.errors import DiskFullError, IndexesError
 from scanner import artefacts
+from scanner.erasing import Retention, apply_retention, erased_before
 from scanner.errors import NothingScanned, ScannerError, UsageError
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
 from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of, still_the_same
-from scanner.nights.collection import Collection, document_of
+from scanner.nights.collection import Collection
 from scanner.nights.config import GallerySection, JobConfig, QueriesSection, place_of, sources_of
 from scanner.nights.deadline import StoppedForTonight
 from scanner.nights.galleries import KeptIndex
+from scanner.nights.kept_queries import KeptQueries
 from scanner.nights.listing import read_seen
 from scanner.nights.patience import Patience
 from scanner.nights.quarantine import Quarantine
 from scanner.nights.run_set import SetRun
 from scanner.nights.state import State, one_at_a_time
-from scanner.nights.take import Fresh, Kept, Road, Way, take
+from scanner.nights.take import Kept, Road, Way, take
 from scanner.progress import Progress, Silent
 
 Clock = Callable[[], datetime]
@@ -93,6 +95,7 @@ class _Night:
         self.resumed = state.tonight.exists()
         self.errors: list[dict[str, str]] = []
         self.patience = Patience()
+        self.is_erased = erased_before(state.folder)
 
     def run(self) -> NightResult:
         """Do what is left of the night."""
@@ -155,7 +158,7 @@ class _Night:
 
     def _queries(self, section: QueriesSection) -> dict[str, Any] | None:
         seen = self.state.seen("queries", section.name)
-        kept = _KeptQueries(self.state.queries(section.name), self.number)
+        kept = KeptQueries(self.state.queries(section.name), self.number)
         return self._take("queries", section, kept, self._specs(section.sources), seen)
 
     def _take(
@@ -168,7 +171,7 @@ class _Night:
     ) -> dict[str, Any] | None:
         try:
             quarantine = Quarantine(self.state.quarantine(kind, section.name))
-            way = Way(specs, sources_of(section), self.road, quarantine, self.patience)
+            way = Way(specs, sources_of(section), self.road, quarantine, self.patience, self.is_erased)
             account = take(
                 kept, way, seen_path=seen, work=self.state.tonight / kind / section.name, night=self.number,
                 gone_max=self.gone_max, progress=self.meter,
@@ -236,6 +239,11 @@ class _Night:
         write_json(folder / COSTS_NAME, _costs(self.meter, self.clock(), resumed=self.resumed))
         write_json(folder / "night.json", account)
         self.state.clear()
+        keep = self.config.keep
+        if keep.nights is not None or keep.crop_nights is not None:
+            apply_retention(
+                self.state.folder, Retention(nights=keep.nights, crop_nights=keep.crop_nights), now=self.clock()
+            )
         return NightResult(folder, account)
 
     def _specs(self, sources: Sequence[str]) -> list[tuple[str, str]]:
@@ -260,29 +268,6 @@ class _Night:
     def _failed(self, of: str, why: str) -> None:
         self.errors.append({"set": of, "why": why})
         self.meter.note(f"{of}: {why}")
-
-
-@dataclass(frozen=True, slots=True)
-class _KeptQueries:
-    """Where the faces of a set of queries are kept; see `take.Kept`."""
-
-    folder: Path
-    night: int
-
-    def put(self, fresh: Fresh) -> None:
-        """See `Kept.put`."""
-        if fresh.parts is None or fresh.opened is None or not fresh.counts.entries:
-            return
-        collection = Collection(self.folder, fresh.seen)
-        document = document_of(
-            fresh.counts,
-            fresh.opened.description,
-            fingerprint=fresh.opened.fingerprint,
-            dim=fresh.opened.road.embedder.dim,
-        )
-        collection.add(
-            self.night, fresh.parts.faces(), fresh.rejects, schema=fresh.parts.faces_schema, document=document
-        )
 
 
 def _costs(meter: Meter, now: datetime, *, resumed: bool) -> dict[str, Any]:

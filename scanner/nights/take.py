@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -52,6 +52,7 @@ class Way:
         road: how pictures become vectors.
         quarantine: those that are left out.
         patience: with sources that do not answer.
+        is_erased: says of an item id whether the picture was erased from this job; see `scanner.erasing`.
     """
 
     specs: Sequence[tuple[str, str]]
@@ -59,6 +60,15 @@ class Way:
     road: Road
     quarantine: Quarantine
     patience: Patience
+    is_erased: Callable[[str], bool] = lambda _: False
+
+    def keep_out(self, entries: Iterator[Item | Reject]) -> Iterator[Item | Reject]:
+        """Pass entries on; what was erased, or is in quarantine, as rejects.  Of what was erased not even the name is kept."""
+        for entry in self.quarantine.keep_out(entries):
+            if isinstance(entry, Item | Reject) and entry.item_id and self.is_erased(entry.item_id):
+                yield Reject("", Reason.ERASED)
+            else:
+                yield entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class Fresh:
         opened: the road that they came by.
         seen: what the sources have now, a table of `SEEN`.
         items_gone: ids of items of which no entry is left.
+        kept_out: how many entries were erased before and are not taken in again.
     """
 
     parts: Parts | None
@@ -80,6 +91,7 @@ class Fresh:
     opened: OpenedRoad | None
     seen: pa.Table
     items_gone: frozenset[str]
+    kept_out: int = 0
 
 
 class Kept(Protocol):
@@ -115,6 +127,7 @@ def take(
         "new": asdict(found.counts),
         "gone_entries": len(gone),
         "gone_items": len(found.items_gone),
+        "kept_out": found.kept_out,
         "entries": found.seen.num_rows,
         "lost": [{"source": name, "why": why} for name, why in lost],
         "changed": bool(found.counts.entries or len(found.items_gone) or found.seen.num_rows != seen.num_rows),
@@ -157,7 +170,7 @@ def _embed(
     if not fresh.num_rows:
         return _fresh(None, artefacts.REJECTS.empty_table(), Counts(), None, [], old, seen, gone, stamps, night)
     opened = way.road.opened
-    source = FreshSource(way.specs, way.sources, fresh, keep_out=way.quarantine.keep_out)
+    source = FreshSource(way.specs, way.sources, fresh, keep_out=way.keep_out)
     parts = Parts(
         work / "faces", dim=opened.road.embedder.dim, fingerprint=opened.fingerprint, keep_crops=way.road.keep_crops
     )
@@ -180,6 +193,8 @@ def _embed(
             progress.advance(shard.counts.entries)
     read = [(item, uri) for table in parts.faces(["item_id", "uri"]) for item, uri in _columns(table, "item_id", "uri")]
     rejects = pa.concat_tables([artefacts.stamped(artefacts.REJECTS, "rejects").empty_table(), *parts.rejects()])
+    was_erased = pc.equal(rejects["reason"], Reason.ERASED.value)
+    kept_out, rejects = pc.sum(was_erased).as_py() or 0, rejects.filter(pc.invert(was_erased))
     whole = rejects.filter(pc.equal(rejects["level"], "item"))
     read += list(_columns(whole, "item_id", "uri"))
     # A file that was touched, or an archive to which something was appended: what is known in it is neither new nor twice.
@@ -188,7 +203,9 @@ def _embed(
         for item, uri, reason in _columns(rejects, "item_id", "uri", "reason")
     ]
     rejects = rejects.filter(pa.array([not one for one in same], pa.bool_()))
-    return _fresh(parts, rejects, _without(parts.counts(), sum(same)), opened, read, old, seen, gone, stamps, night)
+    counts = _without(_without(parts.counts(), sum(same), Reason.DUPLICATE), kept_out, Reason.ERASED)
+    found = _fresh(parts, rejects, counts, opened, read, old, seen, gone, stamps, night)
+    return replace(found, kept_out=kept_out)
 
 
 def _fresh(
@@ -213,13 +230,15 @@ def _fresh(
     return Fresh(parts, rejects, counts, opened, now, frozenset(gone_items))
 
 
-def _without(counts: Counts, unchanged: int) -> Counts:
-    """Leave out entries that were read again and found as they were."""
-    twice = counts.duplicates - unchanged
-    reasons = {**counts.reasons, Reason.DUPLICATE.value: twice}
-    if not twice:
-        reasons.pop(Reason.DUPLICATE.value)
-    return replace(counts, entries=counts.entries - unchanged, duplicates=twice, reasons=reasons)
+def _without(counts: Counts, entries: int, reason: Reason) -> Counts:
+    """Leave out entries with one reason: those found as they were, and those that nothing is to be known of."""
+    reasons = {**counts.reasons, reason.value: counts.reasons.get(reason.value, 0) - entries}
+    if not reasons[reason.value]:
+        reasons.pop(reason.value)
+    less = replace(counts, entries=counts.entries - entries, reasons=reasons)
+    if reason is Reason.DUPLICATE:
+        return replace(less, duplicates=counts.duplicates - entries)
+    return replace(less, rejected=counts.rejected - entries)
 
 
 def _columns(table: pa.Table, *names: str) -> Any:

@@ -27,6 +27,7 @@ REASON_TEXT = {
     "not_a_file": "a link or device inside an archive",
     "bad_record": "a broken record",
     "quarantined": "looking at it ends the process: see the job's list of quarantined pictures",
+    "erased": "it was erased from this job, and is not taken in again",
     "duplicate": "the same bytes came before",
     "not_aligned": "no aligned crop",
     "no_face": "no face was seen",

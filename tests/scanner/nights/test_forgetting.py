@@ -1,0 +1,51 @@
+"""What was erased stays erased though its source still has it; what is too old goes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from drawn_people import photos_of, write_people
+from small_job import job, night, put, run_of, table
+
+from scanner.erasing import Wanted, erase_everywhere
+
+
+def test_an_erased_person_is_not_brought_back_by_a_source_that_still_has_the_pictures(tmp_path: Path) -> None:
+    write_people(tmp_path / "people", photos_of(range(25), range(2)))
+    for number in (2, 3, 40):
+        put(tmp_path, f"gen/a-{number}.png", number, 5)
+    first = night(tmp_path)
+    assert "person-002" in table(run_of(first), "matches")["identity"].to_pylist()
+
+    erase_everywhere(
+        [tmp_path / "state"], Wanted(identities=("person-002",)), clock=lambda: datetime(2026, 1, 2, tzinfo=UTC)
+    )
+    put(tmp_path, "gen/b-4.png", 4, 5)
+    second = night(tmp_path)
+    third = night(tmp_path)
+
+    taken = second.account["sets"]["candidates"]["people"]
+    assert (taken["kept_out"], taken["new"]["entries"], taken["entries"]) == (2, 0, 48)
+    found = table(run_of(second), "matches")["identity"].to_pylist()
+    assert "person-002" not in found
+    assert {"person-003", "person-004"} <= set(found)
+    assert second.exit_code == third.exit_code == 0
+    assert third.account["runs"]["gen"]["unchanged"]
+    kept = [path for path in (tmp_path / "state").rglob("*") if path.is_file() and b"person-002/" in path.read_bytes()]
+    assert kept == []
+
+
+def test_old_nights_go_and_what_a_kept_night_stands_on_stays(tmp_path: Path) -> None:
+    write_people(tmp_path / "people", photos_of(range(25), range(2)))
+    config = job(keep={"nights": 2})
+    for number in (2, 3, 4):
+        put(tmp_path, f"gen/{number}.png", number, 5)
+        last = night(tmp_path, config)
+    for _ in range(3):
+        last = night(tmp_path, config)
+
+    nights = tmp_path / "state" / "nights"
+    assert [path.name for path in sorted(nights.glob("*/gen"))] == ["gen"]
+    assert run_of(last) == nights / "000003" / "gen"
+    assert len(list(nights.glob("*/night.json"))) == 6
