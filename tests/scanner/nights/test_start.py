@@ -124,6 +124,15 @@ def test_a_command_that_fails_is_told_and_loses_nothing(tmp_path: Path, capfd, c
     assert metrics_of(tmp_path / "drawn.prom")["hook_failed{}"] == 1
 
 
+def test_metrics_that_cannot_be_written_are_told_and_lose_nothing(tmp_path: Path, capfd) -> None:
+    (tmp_path / "file").touch()
+    path = write_job(tmp_path, metrics={"textfile": "file/drawn.prom"})
+
+    assert main(["run", str(path)]) == 4
+    assert "note: The metrics could not be written: " in capfd.readouterr().err
+    assert (tmp_path / "state" / "nights" / "000001" / "night.json").exists()
+
+
 @pytest.mark.parametrize(("on", "times"), [("always", 3), ("findings", 1), ("failure", 1)])
 def test_the_command_runs_when_it_is_asked_for(tmp_path: Path, capfd, on: str, times: int) -> None:
     """A night with findings, one without anything new, and one that cannot be: its only set is gone."""
