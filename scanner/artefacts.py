@@ -9,6 +9,7 @@ environment has a key, tables that hold such columns are sealed (see `indexes.se
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -237,10 +238,20 @@ def _explained(what: str) -> Iterator[None]:
         raise ArtefactError(f"{what}: {error}. Make it again.") from error
 
 
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    """Read a number; one beyond what a float holds could not be written again."""
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of ours; ArtefactError when it is missing or broken."""
     try:
-        document = json.loads(read_text(path))
+        document = json.loads(read_text(path), parse_constant=_no_number, parse_float=_finite)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is not there: is this a finished run?") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -152,6 +152,7 @@ def add(
     faces = like_index(faces or FaceOptions(), index.manifest.embedder)
     specs, work = _listed(source), path.with_name(f".{path.name}.add.work")
     sweep(path / "intake")
+    sweep(path, [COSTS_NAME])
     if index.manifest.erasures:
         meter.note(
             "references were erased from this index before; a source that still has their pictures brings them back"
