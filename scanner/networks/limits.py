@@ -49,11 +49,6 @@ def unpacked_bytes(archive: zipfile.ZipFile, file_bytes: int) -> int | None:
 class steps_limited(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801 - with steps_limited(): ...
     """Within the block, a step whose result would be larger than `STEP_BYTES_MAX` raises ValueError instead."""
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Say no: torch would import its compiler at the first step, for seconds, to keep it away from here."""
-        return False
-
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
@@ -70,8 +65,6 @@ class steps_limited(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa
 
 def _without_data(func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Return the results of a step as tensors without data; None where torch cannot tell before it is done."""
-    if "norm" in str(func):
-        return None  # no larger than what goes in; torch would import its compiler to say so, which takes seconds
     schema = getattr(func, "_schema", None)
     makes = schema is not None and any(argument.name == "device" for argument in schema.arguments)
     sketched = tree_map(_sketch, (args, named))

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 BLOCKED = """
-import importlib.abc, sys
+import importlib.abc, importlib.util, sys
 ALLOWED = set(sys.stdlib_module_names) | {{"torch", "numpy", "scanner", "typing_extensions", "torchgen", "functorch"}}
 OF_INDEXES = {{"indexes", *(f"indexes.{{name}}" for name in ("atomic", "errors", "keys", "sealed", "sealed_stream")), *{more!r}}}
 OF_TORCH = {{"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock", "setuptools", "triton", "optree", "yaml"}}
@@ -21,6 +21,13 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {{name!r}} on a bare machine", name=name)
         return None
 sys.meta_path.insert(0, Refuse())
+really_find = importlib.util.find_spec
+def find_spec(name, package=None):  # who only asks whether there is such a library is told no, as on a bare machine
+    try:
+        return really_find(name, package)
+    except ModuleNotFoundError:
+        return None
+importlib.util.find_spec = find_spec
 sys.path.insert(0, {root!r})
 """
 """Refuses every import but those of the standard library, torch, numpy, what torch itself brings along, and our writer."""
