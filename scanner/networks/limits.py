@@ -57,10 +57,18 @@ class steps_limited(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa
     ) -> Any:
         """Look at one step; torch calls this."""
         named = kwargs or {}
-        largest = max((_bytes_of(leaf) for leaf in tree_leaves(_without_data(func, args, named))), default=0)
-        if largest > STEP_BYTES_MAX:
-            raise ValueError(f"its step {func} would make {largest} bytes; {STEP_BYTES_MAX} are the most")
-        return func(*args, **named)
+        foretold = _without_data(func, args, named)
+        _check_size(func, foretold)
+        result = func(*args, **named)
+        if foretold is None:  # its size depends on the numbers: what it made goes no further
+            _check_size(func, result)
+        return result
+
+
+def _check_size(func: Callable[..., Any], result: Any) -> None:
+    largest = max((_bytes_of(leaf) for leaf in tree_leaves(result)), default=0)
+    if largest > STEP_BYTES_MAX:
+        raise ValueError(f"its step {func} would make {largest} bytes; {STEP_BYTES_MAX} are the most")
 
 
 def _without_data(func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:

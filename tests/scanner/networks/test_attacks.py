@@ -54,6 +54,17 @@ def test_a_step_that_makes_too_much_is_stopped_before_it(step: Callable[[torch.T
         step(torch.ones(2, 3))
 
 
+def test_what_a_step_makes_by_the_numbers_in_it_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often a row is repeated stands in the data, so the size is known when it is done."""
+    monkeypatch.setattr("scanner.networks.limits.STEP_BYTES_MAX", 1 << 20)
+    few, many = torch.full((4,), 8), torch.full((4,), 1 << 18)
+
+    with steps_limited():
+        assert torch.repeat_interleave(few).shape == (32,)
+        with pytest.raises(ValueError, match=rf"would make \d+ bytes; {1 << 20} are the most"):
+            torch.repeat_interleave(many)
+
+
 def test_within_the_limit_nothing_changes() -> None:
     module = tiny_resnet().eval()
     inputs = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
