@@ -32,13 +32,13 @@ from machine import describe_machine
 
 from indexes import VectorBatch, build_index, open_index
 from scanner import artefacts, costs
-from scanner.costs import Machine
 from scanner.jobs.measuring.bench_machine import measure_machine
 from scanner.jobs.measuring.bench_networks import measure_networks
 from scanner.jobs.measuring.meter import peak_rss_bytes
 from scanner.jobs.options import FaceOptions
 from scanner.progress import Silent
 from scanner.quantities import bytes_words, time_words
+from scanner.rates import Machine
 
 DIM = 256
 TABLE_QUERIES = 10**6
@@ -99,7 +99,8 @@ def compare(args: argparse.Namespace, machine: Machine) -> list[dict[str, Any]]:
                     join_args = (folder, size, engine, queries, args.threshold)
                     found.setdefault((engine, size), []).append(in_child(join_once, *join_args))
             sys.stderr.write(f"round {number + 1} of {args.rounds}\n")
-        code_bytes = costs.code_bytes_of(DIM) if args.codec == "always" else None
+        codec = open_index(folder / f"{rows}.idx").codec  # the bytes a row of these data, not those of usual ones
+        code_bytes = None if codec is None else codec.code_bytes
     return [account(machine, work, size, args.queries, code_bytes, rounds) for (work, size), rounds in found.items()]
 
 
@@ -206,7 +207,7 @@ def account(
         cost = costs.exact_join(machine, queries, size, DIM)
         cpu = cost.seconds * machine.cores
     else:
-        cost = costs.compressed_join(machine, queries, size, code_bytes=code_bytes or 0)
+        cost = costs.compressed_join(machine, queries, size, DIM, code_bytes=code_bytes or 0)
         cpu = cost.seconds * machine.cores
     clock_s, cpu_s = (min(one[name] for one in rounds) for name in ("seconds", "cpu_s"))
     rss = max(one["rss_bytes"] for one in rounds)
@@ -236,10 +237,12 @@ def named_hardware(here: Machine) -> list[tuple[str, str, Machine, int]]:
     server = replace(
         here, cores=64, ram_bytes=512 << 30, product_gflop_s=0.7 * 64 * 1.9 * 64, int8_gop_s=0.7 * 64 * 1.9 * 256,
         products_gb_s=0.6 * 358.0, disk_read_mb_s=NVME_MB_S, query_us=here.query_us * here.cores / 64,
+        coded_query_us=here.coded_query_us * here.cores / 64,
     )  # fmt: skip
     gpu = replace(
         here, cores=16, ram_bytes=80 * 10**9, product_gflop_s=0.6 * 989_000.0, int8_gop_s=0.6 * 1_979_000.0,
         products_gb_s=None, disk_read_mb_s=NVME_MB_S, query_us=here.query_us * here.cores / 16,
+        coded_query_us=here.coded_query_us * here.cores / 16,
     )  # fmt: skip
     return [
         ("this machine", f"measured: {here.cores} cores", here, costs.QUERIES_PER_PASS),
@@ -269,7 +272,7 @@ def table(here: Machine) -> list[dict[str, Any]]:
             compressed = None
             if machine.int8_gop_s is not None:
                 compressed = costs.compressed_join(
-                    machine, TABLE_QUERIES, rows, code_bytes=codes, queries_per_pass=per_pass
+                    machine, TABLE_QUERIES, rows, DIM, code_bytes=codes, queries_per_pass=per_pass
                 ).seconds
             found.append(
                 {

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from scanner.rates import Machine, Networks
+
 CANVAS_MIN_PX, CANVAS_MAX_PX = 320, 640
 """Longer side at which a picture is first looked at; as `scanner.faces.detect.LookPlan` has it."""
 QUERIES_PER_PASS = 4096
@@ -32,60 +34,13 @@ _CROP_PNG_BYTES = 19_000  # a 112x112 crop of an LFW photo
 _ID_BYTES = 8
 _TILE_BYTES = (1000 * 4096 + 3 * 4096 * 256) * 4
 """Products of one tile and the tiles waiting, for each core; see `indexes.exact.tile_shape`."""
+_TORCH_BYTES = 190 << 20
+"""The library that multiplies bytes; measured by `benchmarks/bench_cost.py`."""
+_TOUCHED_BYTES = 600_000
+"""Of the vectors' file for a query, where codes are searched: pages, with their neighbours that the system maps along, of the
+rows that codes do not rule out (measured with 1 985 faces against 10 million references)."""
 _DECODED_BYTES = 3 * 4  # a decoded pixel and its copies
 _TRAIN_ROWS = 16_384
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What a machine can do; every rate is of all cores together unless its line says otherwise.
-
-    Attributes:
-        cores: that a process may use.
-        ram_bytes: memory of the machine; files that fit into it are read from the disk once.
-        product_gflop_s: float32 matrix product in tiles of 1000 x 4096 x 256, 10^9 flop/s.
-        int8_gop_s: the same with int8 factors and int32 sums, 10^9 operations/s; None where torch cannot do it.
-        products_gb_s: reading finished products for each query's largest; None where that is fused into the product.
-        memory_gb_s: copying memory, bytes read and bytes written counted, on one core.
-        disk_write_mb_s: writing one large file and forcing it to the disk, 10^6 bytes/s.
-        disk_read_mb_s: reading it again, not from memory where the system lets us ask for that.
-        hash_mb_s: SHA-256 on one core.
-        decode_mpixel_s: JPEG to RGB on one core, 10^6 pixels/s.
-        item_ms: what a picture costs besides decoding and networks, milliseconds of one core: reading, hashing, passing on.
-        query_us: what a query costs whatever the references are, microseconds: its candidates and their exact scores.
-        row_us: what a reference costs whatever its vector is, microseconds: names, box, quality, Parquet; one core.
-        codec_fit_s: fitting the compressed form on its sample, seconds.
-    """
-
-    cores: int
-    ram_bytes: int
-    product_gflop_s: float
-    int8_gop_s: float | None
-    products_gb_s: float | None
-    memory_gb_s: float
-    disk_write_mb_s: float
-    disk_read_mb_s: float
-    hash_mb_s: float
-    decode_mpixel_s: float
-    item_ms: float
-    query_us: float
-    row_us: float
-    codec_fit_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Networks:
-    """What a detector and a recogniser take on one core.
-
-    Attributes:
-        embed_ms: one crop, in a batch of 16, milliseconds.
-        detect_320_ms: one look at a canvas of 320 x 320, milliseconds; None where no face is looked for.
-        align_ms: one crop: alignment, quality, perceptual hash, milliseconds.
-    """
-
-    embed_ms: float
-    detect_320_ms: float | None
-    align_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,20 +193,29 @@ def exact_join(
     disk once, else once in each pass of `queries_per_pass`.
     """
     product_s = 2.0 * queries * rows * dim / machine.product_gflop_s * 1e-9
-    return _join(machine, queries, rows, product_s, rows * dim * value_bytes, queries_per_pass)
+    size = rows * dim * value_bytes
+    seconds = _join_s(machine, queries, rows, product_s, size, queries_per_pass, machine.query_us)
+    return Cost(seconds, join_memory_bytes(rows, cores=machine.cores), mapped_bytes=size)
 
 
-def join_memory_bytes(rows: int, *, cores: int) -> int:
+def join_memory_bytes(rows: int, *, cores: int, coded: bool = False) -> int:
     """Return the peak memory of a search: products of a tile and tiles in the queue for each core, 8 bytes of id a row."""
-    return _BASE_BYTES + cores * _TILE_BYTES + rows * _ID_BYTES
+    return _BASE_BYTES + (_TORCH_BYTES if coded else 0) + cores * _TILE_BYTES + rows * _ID_BYTES
 
 
 def compressed_join(
-    machine: Machine, queries: int, rows: int, *, code_bytes: int, queries_per_pass: int = QUERIES_PER_PASS
+    machine: Machine,
+    queries: int,
+    rows: int,
+    dim: int,
+    *,
+    code_bytes: int,
+    value_bytes: int = 4,
+    queries_per_pass: int = QUERIES_PER_PASS,
 ) -> Cost:
     """Return the cost of the compressed search: 2 Q N c operations on int8 codes of c bytes, else as `exact_join`.
 
-    The few pairs that are scored exactly afterwards are part of `query_us`.
+    The few pairs that are scored exactly afterwards are part of `coded_query_us`; many matches a query take longer.
 
     Raises:
         ValueError: the machine has no rate of int8 products.
@@ -259,19 +223,23 @@ def compressed_join(
     if machine.int8_gop_s is None:
         raise ValueError("the machine has no rate of int8 products; give int8_gop_s, or take exact_join.")
     product_s = 2.0 * queries * rows * code_bytes / machine.int8_gop_s * 1e-9
-    return _join(machine, queries, rows, product_s, rows * code_bytes, queries_per_pass)
+    size = rows * code_bytes
+    seconds = _join_s(machine, queries, rows, product_s, size, queries_per_pass, machine.coded_query_us)
+    touched = min(rows * dim * value_bytes, queries * _TOUCHED_BYTES)
+    return Cost(seconds, join_memory_bytes(rows, cores=machine.cores, coded=True), mapped_bytes=size + touched)
 
 
-def _join(machine: Machine, queries: int, rows: int, product_s: float, size_bytes: int, queries_per_pass: int) -> Cost:
-    """Return the cost of a join whose products take `product_s` and whose references are `size_bytes` on the disk."""
+def _join_s(
+    machine: Machine, queries: int, rows: int, product_s: float, size_bytes: int, queries_per_pass: int, query_us: float
+) -> float:
+    """Return the seconds of a join whose products take `product_s` and whose references are `size_bytes` on the disk."""
     maxima_s = 0.0
     if machine.products_gb_s is not None:
         maxima_s = 4.0 * queries * rows / machine.products_gb_s * 1e-9
     passes = ceil(queries / queries_per_pass)
     from_disk = passes if size_bytes > machine.ram_bytes else min(passes, 1)
     read_s = from_disk * size_bytes / machine.disk_read_mb_s * 1e-6
-    seconds = max((product_s + maxima_s) / SUSTAINED, read_s) + queries * machine.query_us * 1e-6 / SUSTAINED
-    return Cost(seconds, join_memory_bytes(rows, cores=machine.cores), mapped_bytes=size_bytes)
+    return max((product_s + maxima_s) / SUSTAINED, read_s) + queries * query_us * 1e-6 / SUSTAINED
 
 
 def spread_join(

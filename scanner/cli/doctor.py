@@ -23,6 +23,7 @@ _MEANING = {
     "decode_mpixel_s": "JPEG to pixels, one core, megapixels/s",
     "item_ms": "a picture beyond decoding and networks, one core, ms",
     "query_us": "a query beyond its products, microseconds",
+    "coded_query_us": "the same where codes are searched, microseconds",
     "row_us": "a row of an index beyond its vector, microseconds",
     "codec_fit_s": "fitting compressed codes, seconds",
 }

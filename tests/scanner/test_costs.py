@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner import costs
-from scanner.costs import SUSTAINED, Cost, Machine, Networks
+from scanner.costs import SUSTAINED, Cost
+from scanner.rates import Machine, Networks
 
 ROUND = Machine(
     cores=4,
@@ -24,6 +25,7 @@ ROUND = Machine(
     decode_mpixel_s=100.0,
     item_ms=0.5,
     query_us=50.0,
+    coded_query_us=80.0,
     row_us=2.0,
     codec_fit_s=3.0,
 )
@@ -54,16 +56,19 @@ def test_references_beyond_the_memory_are_read_in_every_pass():
 
 
 def test_a_compressed_join_counts_int8_operations():
-    """2 * 1000 * 10^6 * 160 operations at 4 * 10^11/s, the same maxima, the same queries."""
-    cost = costs.compressed_join(ROUND, 1000, 10**6, code_bytes=160)
+    """2 * 1000 * 10^6 * 160 operations at 4 * 10^11/s, the same maxima, 1000 * 80 us; 600 kB of vectors' pages a query."""
+    cost = costs.compressed_join(ROUND, 1000, 10**6, 256, code_bytes=160)
 
-    assert cost.seconds * SUSTAINED == pytest.approx(0.8 + 0.1 + 0.05)
+    assert cost.seconds * SUSTAINED == pytest.approx(0.8 + 0.1 + 0.08)
+    assert cost.mapped_bytes == 160_000_000 + 600_000_000
+    assert costs.compressed_join(ROUND, 10**6, 10**6, 256, code_bytes=160).mapped_bytes == 160_000_000 + 1_024_000_000
+    assert cost.memory_bytes > costs.exact_join(ROUND, 1000, 10**6, 256).memory_bytes
     assert costs.code_bytes_of(256) == 160
 
 
 def test_a_machine_without_int8_products_has_no_compressed_join():
     with pytest.raises(ValueError, match="no rate of int8 products"):
-        costs.compressed_join(replace(ROUND, int8_gop_s=None), 1, 1, code_bytes=1)
+        costs.compressed_join(replace(ROUND, int8_gop_s=None), 1, 1, 1, code_bytes=1)
 
 
 def test_a_build_is_rows_passes_and_files():
@@ -140,7 +145,7 @@ def test_a_faster_machine_never_takes_longer(rate: float, faster: float, name: s
 
     for machine_cost in (
         lambda machine: costs.exact_join(machine, 5000, 10**6, 256),
-        lambda machine: costs.compressed_join(machine, 5000, 10**6, code_bytes=160),
+        lambda machine: costs.compressed_join(machine, 5000, 10**6, 256, code_bytes=160),
         lambda machine: costs.build(machine, 10**6, 256, code_bytes=160),
     ):
         assert machine_cost(fast).seconds <= machine_cost(slow).seconds * (1 + 1e-12)

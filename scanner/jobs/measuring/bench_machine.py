@@ -1,4 +1,4 @@
-"""Measure this machine, in 20 seconds or less: the rates of `scanner.costs.Machine`, with the code that jobs run.
+"""Measure this machine, in 20 seconds or less: the rates of `scanner.rates.Machine`, with the code that jobs run.
 
 Every rate is that of the best of many short calls, by the processor's time of the thread where nothing waits for a disk:
 what else the machine does then counts little, and a profile says what it does when idle.  Nothing is left behind.
@@ -21,17 +21,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from indexes import open_index
+from indexes.compressed import CompressedEngine
 from indexes.exact import ExactEngine
 from indexes.references import References
 from indexes.tiled import one_blas_thread
 from indexes.vectors import VectorBatch
 from scanner import costs
-from scanner.costs import Machine, Networks
 from scanner.jobs.indexing.build import BuildOptions, build
 from scanner.jobs.measuring.profile import MachineRates
 from scanner.jobs.options import FaceOptions, SourceOptions, cores, open_road
 from scanner.pipeline import embed_source
 from scanner.progress import Progress
+from scanner.rates import Machine, Networks
 
 DIM = 256
 TILE_QUERIES, TILE_ROWS = 1000, 4096
@@ -56,7 +58,7 @@ def measure_machine(folder: Path | None = None, *, drawn: Networks, progress: Pr
         folder: where the temporary file is written and read; None takes the system's temporary folder.
         progress: told of every rate.
     """
-    progress.stage("measuring", total=9, unit="rates")
+    progress.stage("measuring", total=10, unit="rates")
 
     def told(value: Any) -> Any:
         progress.advance(1)
@@ -72,17 +74,19 @@ def measure_machine(folder: Path | None = None, *, drawn: Networks, progress: Pr
         known = Machine(
             cores=cores(), ram_bytes=_ram_bytes(), product_gflop_s=product, int8_gop_s=int8, products_gb_s=maxima,
             memory_gb_s=memory, disk_write_mb_s=write, disk_read_mb_s=read, hash_mb_s=hashed, decode_mpixel_s=decode,
-            item_ms=0.0, query_us=0.0, row_us=0.0, codec_fit_s=0.0,
+            item_ms=0.0, query_us=0.0, coded_query_us=0.0, row_us=0.0, codec_fit_s=0.0,
         )  # fmt: skip
         item_ms = told(_item_ms(place, known, drawn))
         query_us = told(_query_us(known))
         row_us = told(_row_us(place))
         fit_s = told(_codec_fit_s(place))
+        coded_us = told(_coded_query_us(place, known))
     return MachineRates(
         cores=known.cores, ram_bytes=known.ram_bytes, product_gflop_s=_short(product),
         int8_gop_s=None if int8 is None else _short(int8), products_gb_s=_short(maxima), memory_gb_s=_short(memory),
         disk_write_mb_s=_short(write), disk_read_mb_s=_short(read), hash_mb_s=_short(hashed),
-        decode_mpixel_s=_short(decode), item_ms=_short(item_ms), query_us=_short(query_us), row_us=_short(row_us), codec_fit_s=_short(fit_s),
+        decode_mpixel_s=_short(decode), item_ms=_short(item_ms), query_us=_short(query_us), coded_query_us=_short(coded_us),
+        row_us=_short(row_us), codec_fit_s=_short(fit_s),
     )  # fmt: skip
 
 
@@ -230,6 +234,19 @@ def _query_us(known: Machine) -> float:
     took_s = seconds_of(lambda: engine.search(queries, threshold=0.9, k=1), clock=time.process_time) / known.cores
     modelled_s = costs.exact_join(known, len(queries), len(references), DIM).seconds * costs.SUSTAINED
     return max(0.0, took_s - modelled_s) / len(queries) * 1e6
+
+
+def _coded_query_us(folder: Path, known: Machine) -> float:
+    """Return what a query takes beyond products where codes are searched; 0 where bytes cannot be multiplied here."""
+    if known.int8_gop_s is None:
+        return 0.0
+    _build(folder, _unit(_CODED_ROWS, DIM, 8), "always")
+    index, queries = open_index(folder / "bench.idx"), _unit(TILE_QUERIES, DIM, 5)
+    assert index.codec is not None
+    engine, code_bytes = CompressedEngine(index.references(), index.codec), index.codec.code_bytes
+    took_s = seconds_of(lambda: engine.search(queries, threshold=0.9, k=1), clock=time.process_time) / known.cores
+    modelled = costs.compressed_join(known, len(queries), index.rows, DIM, code_bytes=code_bytes)
+    return max(0.0, took_s - modelled.seconds * costs.SUSTAINED) / len(queries) * 1e6
 
 
 def _row_us(folder: Path) -> float:

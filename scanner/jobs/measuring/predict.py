@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from scanner import costs
-from scanner.costs import Cost, Networks
+from scanner.costs import Cost
 from scanner.errors import ScannerError
 from scanner.images import decode_item
 from scanner.jobs.measuring.profile import Profile
 from scanner.jobs.options import SourceOptions, cores
+from scanner.rates import Networks
 from scanner.records import Item, Reject
 from scanner.search import Gallery
 from scanner.sources import Source
@@ -119,11 +120,12 @@ def join_cost(profile: Profile, galleries: Sequence[Gallery], queries: int) -> C
     machine, total = profile.rates(), Cost(0.0)
     for gallery in galleries:
         index = gallery.index
-        code_bytes = costs.code_bytes_of(index.dim)
-        if gallery.engine.name == "compressed" and machine.int8_gop_s is not None:
-            cost = costs.compressed_join(machine, queries, index.rows, code_bytes=code_bytes)
+        value_bytes = np.dtype(index.manifest.dtype).itemsize
+        if gallery.engine.name == "compressed" and index.codec is not None and machine.int8_gop_s is not None:
+            cost = costs.compressed_join(
+                machine, queries, index.rows, index.dim, code_bytes=index.codec.code_bytes, value_bytes=value_bytes
+            )
         else:
-            value_bytes = np.dtype(index.manifest.dtype).itemsize
             cost = costs.exact_join(machine, queries, index.rows, index.dim, value_bytes=value_bytes)
         total = total.then(cost)
     return total

@@ -15,10 +15,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from indexes.atomic import write_json
-from scanner.costs import Machine, Networks
 from scanner.documents import Section, read_document
 from scanner.errors import UsageError
 from scanner.jobs.options import cores
+from scanner.rates import Machine, Networks
 
 _Rate = Annotated[float, Field(gt=0)]
 
@@ -28,7 +28,7 @@ class _Strict(Section):
 
 
 class MachineRates(_Strict):
-    """See `scanner.costs.Machine`."""
+    """See `scanner.rates.Machine`."""
 
     cores: int = Field(ge=1)
     ram_bytes: int = Field(ge=1)
@@ -42,12 +42,13 @@ class MachineRates(_Strict):
     decode_mpixel_s: _Rate
     item_ms: float = Field(ge=0)
     query_us: float = Field(ge=0)
+    coded_query_us: float = Field(ge=0)
     row_us: float = Field(ge=0)
     codec_fit_s: float = Field(ge=0)
 
 
 class NetworkRates(_Strict):
-    """See `scanner.costs.Networks`; measured with the networks named.
+    """See `scanner.rates.Networks`; measured with the networks named.
 
     `detector` is the file's name, None where no face is looked for.
     """

@@ -185,6 +185,7 @@ def estimate(
     manifest = galleries[0].index.manifest
     seen = _look(queries, like_index(faces, manifest.embedder), sources, machine, progress)
     rows = sum(gallery.index.rows for gallery in galleries)
+    coded = any(gallery.engine.name == "compressed" for gallery in galleries)
     if machine.foreign and machine.profile is not None:
         number = seen.images or SAMPLE_QUERIES
         search = _worked_out("search", seen.images, join_cost(machine.profile, galleries, number).seconds / number)
@@ -197,7 +198,7 @@ def estimate(
         images=seen.images,
         counted=seen.counted,
         stages=(*seen.stages, search),
-        memory_bytes=max(seen.memory_bytes, costs.join_memory_bytes(rows, cores=cores())),
+        memory_bytes=max(seen.memory_bytes, costs.join_memory_bytes(rows, cores=cores(), coded=coded)),
         mapped_bytes=rows * manifest.dim * np.dtype(manifest.dtype).itemsize,
         disk_bytes=None if seen.images is None else seen.images * _QUERY_ROW_BYTES,
         work_bytes=None if seen.images is None else faces_bytes,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from machine_profile import profile_of
 
-from scanner.costs import Networks
 from scanner.errors import UsageError
 from scanner.jobs.measuring.profile import Profile, cpu_model, default_path, known_machine, read_profile, write_profile
 from scanner.jobs.options import cores
+from scanner.rates import Networks
 
 
 def write_changed(path: Path, change: Any) -> Path:
