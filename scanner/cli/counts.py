@@ -9,7 +9,7 @@ from scanner.cli import EXIT_DONE, EXIT_INCOMPLETE
 from scanner.records import Counts, Reason
 
 if TYPE_CHECKING:
-    from scanner.jobs.inverting.parts import ShardCounts
+    from scanner.jobs.inverting.inverted import ShardCounts
 
 _UNREAD = (Reason.UNREADABLE.value, Reason.ARCHIVE_CUT.value, Reason.BAD_RECORD.value)
 

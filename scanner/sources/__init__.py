@@ -25,7 +25,8 @@ from __future__ import annotations
 from scanner.sources.base import Source
 from scanner.sources.chain import ChainedSource
 from scanner.sources.choose import open_source, open_sources
-from scanner.sources.embeddings import EmbeddingRows, EmbeddingSource, open_embeddings
+from scanner.sources.embedding_rows import EmbeddingRows
+from scanner.sources.embeddings import EmbeddingSource, open_embeddings
 
 __all__ = [
     "ChainedSource",

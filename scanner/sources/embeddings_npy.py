@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from scanner.errors import SourceError
-from scanner.sources.embeddings import ROWS_MAX, EmbeddingRows, unit_rows
+from scanner.sources.embedding_rows import ROWS_MAX, EmbeddingRows, unit_rows
 from scanner.sources.ids_beside import find_ids, read_ids
 from scanner.sources.location import Location
 from scanner.sources.names import listing_hash

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scanner.errors import SourceError
-from scanner.sources.embeddings import FINGERPRINT_KEY, ROWS_MAX, EmbeddingRows, unit_rows
+from scanner.sources.embedding_rows import FINGERPRINT_KEY, ROWS_MAX, EmbeddingRows, unit_rows
 from scanner.sources.location import Location
 from scanner.sources.parquet import columns_sentence, open_parquet, rows_of_groups, text_column
 

@@ -15,10 +15,11 @@ from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import ModelError, RunMismatch, UsageError
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep
-from scanner.jobs.inverting.batches import InvertedShard, inverted_elsewhere
+from scanner.jobs.inverting.batches import inverted_elsewhere
 from scanner.jobs.inverting.feature_inputs import FeatureOptions, open_attacked
+from scanner.jobs.inverting.inverted import InvertedShard, ShardCounts
 from scanner.jobs.inverting.latent import InversionResult
-from scanner.jobs.inverting.parts import InversionParts, ShardCounts
+from scanner.jobs.inverting.parts import InversionParts
 from scanner.jobs.inverting.pictures import Batch, Wanted, batches_of
 from scanner.jobs.options import SourceOptions
 from scanner.jobs.versions import versions

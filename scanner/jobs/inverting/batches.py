@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scanner.jobs.inverting.inverted import InvertedShard
 from scanner.jobs.inverting.options import InvertOptions
-from scanner.jobs.inverting.parts import ShardCounts
-from scanner.jobs.inverting.pictures import Batch, Wanted
+from scanner.jobs.inverting.pictures import Batch
 from scanner.jobs.workers import Work, Workers, check_same, with_things
 from scanner.progress import Progress
-from scanner.records import Reject
 
 if TYPE_CHECKING:
     from scanner.inversion.latent import Account, Recovered
@@ -21,35 +19,6 @@ if TYPE_CHECKING:
 
     Inverted = tuple[list[Recovered], Account]
     """What became of each picture of a batch, and how full the slots were."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class InvertedShard:
-    """One shard: the pictures that were wanted, what was found for each, and the rejects."""
-
-    number: int
-    wanted: list[Wanted]
-    found: list[Recovered]
-    rejects: list[Reject]
-    account: Account
-
-    def counts(self) -> ShardCounts:
-        """Return what became of every entry of this shard."""
-        statuses = Counter(one.status for one in self.found)
-        reasons = Counter(reject.reason.value for reject in self.rejects)
-        duplicates = reasons.get("duplicate", 0)
-        failed = statuses.pop("failed", 0)
-        return ShardCounts(
-            entries=len(self.wanted) + len(self.rejects),
-            inverted=len(self.found) - failed,
-            failed=failed,
-            duplicates=duplicates,
-            rejected=len(self.rejects) - duplicates,
-            statuses=dict(sorted(statuses.items())),
-            reasons=dict(sorted(reasons.items())),
-            places=self.account.places,
-            worked=self.account.worked,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import RunMismatch
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep
-from scanner.jobs.inverting.batches import InvertBatches, InvertedShard, inverted_elsewhere
+from scanner.jobs.inverting.batches import InvertBatches, inverted_elsewhere
+from scanner.jobs.inverting.inverted import InvertedShard, ShardCounts
 from scanner.jobs.inverting.options import InvertOptions
-from scanner.jobs.inverting.parts import InversionParts, ShardCounts
+from scanner.jobs.inverting.parts import InversionParts
 from scanner.jobs.inverting.pictures import Batch, batches_of
 from scanner.jobs.options import SourceOptions
 from scanner.jobs.versions import versions

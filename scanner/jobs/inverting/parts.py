@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,54 +19,19 @@ from scanner import artefacts
 from scanner.errors import NothingScanned
 from scanner.images import encode_png
 from scanner.jobs.folders import remove_folder
+from scanner.jobs.inverting.inverted import InvertedShard, ShardCounts
 from scanner.jobs.numbered import Numbered
 from scanner.jobs.parts import begin_work
 from scanner.records import Reject
 
 if TYPE_CHECKING:
     from scanner.inversion.latent import Recovered
-    from scanner.jobs.inverting.batches import InvertedShard
     from scanner.jobs.inverting.options import InvertOptions
     from scanner.jobs.inverting.pictures import Wanted
     from scanner.jobs.inverting.tools import Tools
 
 _MSE_MIN: Final = 1e-10
 """A mean squared error below this is shown as 100 dB: it is rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardCounts:
-    """What became of every entry: `entries == inverted + failed + duplicates + rejected`.
-
-    `statuses` counts the inverted images; `reasons` every reject.  `places` and `worked` are the evaluated places of the
-    slots, and those that held a restart which was still running.
-    """
-
-    entries: int = 0
-    inverted: int = 0
-    failed: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    statuses: Mapping[str, int] = field(default_factory=dict)
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    places: int = 0
-    worked: int = 0
-
-    def __add__(self, other: ShardCounts) -> ShardCounts:
-        """Add up two shards."""
-        numbers = ("entries", "inverted", "failed", "duplicates", "rejected", "places", "worked")
-        return ShardCounts(
-            **{name: getattr(self, name) + getattr(other, name) for name in numbers},
-            statuses=_sum(self.statuses, other.statuses),
-            reasons=_sum(self.reasons, other.reasons),
-        )
-
-    @property
-    def add_up(self) -> bool:
-        """True when every entry has exactly one outcome, and every outcome its word."""
-        whole = self.entries == self.inverted + self.failed + self.duplicates + self.rejected
-        words = sum(self.statuses.values()) == self.inverted
-        return whole and words and sum(self.reasons.values()) == self.duplicates + self.rejected
 
 
 class InversionParts:
@@ -213,7 +178,3 @@ def _rejects(schema: pa.Schema, rejects: list[Reject]) -> pa.Table:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def _sum(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    return {name: some.get(name, 0) + others.get(name, 0) for name in sorted({*some, *others})}

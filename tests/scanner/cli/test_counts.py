@@ -6,7 +6,7 @@ import pytest
 
 from scanner.cli import EXIT_DONE, EXIT_INCOMPLETE
 from scanner.cli.counts import exit_code, listed, tell, tell_inversions
-from scanner.jobs.inverting.parts import ShardCounts
+from scanner.jobs.inverting.inverted import ShardCounts
 from scanner.records import Counts
 
 REASONS = {"blurred": 1, "duplicate": 2, "not_an_image": 3}
