@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from scanner.errors import ModelError
 from scanner.faces import open_finder
 from scanner.faces.detect import DetectedFaces, LookPlan
-from scanner.faces.scrfd import Detections, Scrfd
+from scanner.faces.scrfd import Detections, Scrfd, network_input
 from scanner.records import Picture, Reason
 from scanner.sessions import choose_device, read_model
 
@@ -103,6 +103,16 @@ def test_a_face_that_fills_the_frame_is_found_by_the_second_look(detector, lfw_p
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("shape", [(64, 64), (320, 320), (320, 288), (33, 65)])
+def test_the_network_sees_what_opencv_would_hand_it(shape):
+    canvas = np.random.default_rng(7).integers(0, 256, (*shape, 3), np.uint8)
+
+    seen = network_input(canvas)
+
+    assert seen.flags.c_contiguous
+    assert np.array_equal(seen, cv2.dnn.blobFromImage(canvas, 1 / 128, mean=(127.5, 127.5, 127.5)))
+
+
 def test_noise_has_no_face(detector):
     noise = np.random.default_rng(3).integers(0, 256, (200, 300, 3), dtype=np.uint8)
 
