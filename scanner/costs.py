@@ -160,9 +160,9 @@ def build(
 def build_memory_bytes(dim: int, *, coded: bool) -> int:
     """Return the peak memory of making an index.
 
-    A row group's names and vectors; with codes the sample that they are fitted on, in float64, a few times over.
+    A row group's names and vectors; with codes the sample that they are fitted on, in float64.
     """
-    return _BASE_BYTES + _TRAIN_ROWS * (4 * dim + 500) + (6 * _TRAIN_ROWS * dim * 8 if coded else 0)
+    return _BASE_BYTES + _TRAIN_ROWS * (4 * dim + 500) + (_TRAIN_ROWS * dim * 8 if coded else 0)
 
 
 def index_bytes(

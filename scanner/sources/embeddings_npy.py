@@ -21,7 +21,7 @@ HEADER_BYTES_MAX: Final = 10_000
 _TYPE: Final = re.compile(r"'descr': '([<>=|]?[a-zA-Z]\d{0,9})'")
 _FLOAT: Final = re.compile(r"[<>=]f[248]")
 _ORDER: Final = re.compile(r"'fortran_order': (True|False)")
-_SHAPE: Final = re.compile(r"'shape': \(([\d, ]{0,60})\)")
+_SHAPE: Final = re.compile(r"'shape': \(((?:\d{1,19}, ?){0,3}\d{0,19})\)")
 
 
 class NpyEmbeddings:

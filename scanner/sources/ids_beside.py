@@ -65,8 +65,8 @@ def _read_array(place: Location) -> Any:
             # An archive of arrays (.npz) and pickled objects end here as well, and headers that are no Python literal.
             array = np.lib.format.read_array(file, allow_pickle=False)
             names = pa.array([str(own) for own in array.tolist()], pa.string()) if array.ndim == 1 else None
-        except (ValueError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError, TokenError):
-            names = None
+        except (ValueError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError, TokenError, SystemError):
+            names = None  # SystemError is what letters beyond Unicode end in
     if names is None or array.dtype.kind not in "Uiu":
         raise SourceError(f"{place.uri} is no array of ids: (n,) texts or whole numbers are needed, without pickle.")
     return pa.table({"id": names})

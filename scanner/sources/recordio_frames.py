@@ -44,8 +44,7 @@ class FrameReader:
         """Go to a record's first byte."""
         if not 0 <= offset < self._size:
             raise RecordCutError(f"the record should begin at byte {offset}, behind the file's end")
-        if offset != self._at:
-            self._file.seek(offset)
+        self._file.seek(offset)  # also where it should be already: behind a damaged record it is not
         self._at = offset
 
     def read_record(self, bytes_max: int, *, shorten: bool = False) -> bytes | int:

@@ -226,6 +226,25 @@ def test_pickles_and_nonsense_are_refused(tmp_path: Path) -> None:
         assert message(path) == f"{path} is no .npy file that numpy can read.  Write it with numpy.save."
 
 
+def test_a_shape_of_numbers_without_commas_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.npy"
+    np.save(path, np.ones((5, 8), np.float32))
+    path.write_bytes(path.read_bytes().replace(b"(5, 8)", b"(5  8)"))
+
+    assert message(path) == f"{path} is no .npy file that numpy can read.  Write it with numpy.save."
+
+
+def test_ids_of_letters_beyond_unicode_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.ones((1, 4), np.float32))
+    ids = tmp_path / "v.ids.npy"
+    np.save(ids, np.array(["a"]))
+    ids.write_bytes(ids.read_bytes()[:-4] + b"a\0\0\x80")
+
+    assert message(tmp_path / "v.npy") == (
+        f"{ids} is no array of ids: (n,) texts or whole numbers are needed, without pickle."
+    )
+
+
 def test_cut_and_empty_arrays_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "v.npy"
     np.save(path, np.ones((10, 4), np.float32))

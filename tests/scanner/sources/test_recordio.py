@@ -103,11 +103,14 @@ def test_damaged_record_costs_itself_and_no_other(tmp_path: Path, tools: dict[st
     ]
 
 
-def test_record_without_its_last_part_costs_no_other(tmp_path: Path, tools: dict[str, Any]) -> None:
+def test_record_without_its_last_part_costs_no_other(tmp_path: Path, tools: dict[str, Any], index: bool) -> None:
     split = tools["record"](tools["labelled"](1.0, b"abcd" + MAGIC + b"efgh"))
     whole = tools["record"](tools["labelled"](2.0, b"image"))
     path = tmp_path / "set.rec"
     path.write_bytes(whole + split[:-12] + whole)
+    if index:
+        offsets = (0, len(whole), len(whole) + len(split) - 12)
+        path.with_suffix(".idx").write_text("".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets)))
 
     assert [(reason, identity) for _, reason, identity in outcomes(path)] == [
         ("", "2"),
