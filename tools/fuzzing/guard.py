@@ -25,8 +25,11 @@ _CHANGES: Final = frozenset(
     ["os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
      "shutil.rmtree", "shutil.move", "shutil.copyfile", "shutil.copytree"]
 )  # fmt: skip
-_MODULES: Final = ("encodings.", "PIL.", "tmp", "torch.", "onnx.", "numpy.", "pydantic", "unicodedata", "jinja2.")
-"""Libraries may load further parts of themselves."""
+_MODULES: Final = (
+    "scanner.", "indexes.", "safetensors", "encodings.", "PIL.", "tmp", "torch.", "onnx.", "numpy.", "pydantic", "unicodedata",
+    "jinja2.",
+)  # fmt: skip
+"""We and libraries may load further parts of ourselves: which ones, no file can say."""
 _OURS: Final = f"{Path(__file__).resolve().parents[2]}/scanner/"
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
