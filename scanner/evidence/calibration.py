@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from scanner.errors import CalibrationError
 
@@ -141,6 +141,6 @@ def proportion_interval(hits: int, trials: int, *, level: float = 0.95) -> tuple
     if trials == 0:
         return 0.0, 1.0
     tail = (1.0 - level) / 2
-    low = float(stats.beta.ppf(tail, hits, trials - hits + 1)) if hits else 0.0
-    high = float(stats.beta.ppf(1.0 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
+    low = float(scipy.stats.beta.ppf(tail, hits, trials - hits + 1)) if hits else 0.0
+    high = float(scipy.stats.beta.ppf(1.0 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
     return low, high

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 BLOCK = 2048
 TILE = 8192
@@ -79,7 +79,7 @@ def cluster_bootstrap(
         times = rng.multinomial(len(sizes), alike / len(sizes), size=min(at_once, draws - start)).astype(np.float64)
         means[start : start + at_once] = (times @ kinds[:, 1]) / (times @ kinds[:, 0])
     trials = sizes.sum() ** 2 / (sizes**2).sum()
-    tail = stats.norm.cdf(np.sqrt(trials / (trials - 1.0)) * stats.t.ppf((1.0 - level) / 2, trials - 1.0))
+    tail = scipy.stats.norm.cdf(np.sqrt(trials / (trials - 1.0)) * scipy.stats.t.ppf((1.0 - level) / 2, trials - 1.0))
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 FOLDS = 5
 RIDGE = 0.1
@@ -54,11 +54,13 @@ def two_sample(left: NDArray[np.float32], right: NDArray[np.float32], *, seed: i
         weights = _discriminant(left[fold_left != fold], right[fold_right != fold])
         a, b = left[fold_left == fold] @ weights, right[fold_right == fold] @ weights
         n, m = len(a), len(b)
-        above += float(stats.mannwhitneyu(a, b).statistic)
+        above += float(scipy.stats.mannwhitneyu(a, b).statistic)
         mean += n * m / 2
         variance += n * m * (n + m + 1) / 12
         pairs += n * m
-    return TwoSample(above / pairs, float(stats.norm.sf((above - mean) / np.sqrt(variance))), len(left), len(right))
+    return TwoSample(
+        above / pairs, float(scipy.stats.norm.sf((above - mean) / np.sqrt(variance))), len(left), len(right)
+    )
 
 
 def _discriminant(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from scanner.errors import CalibrationError
 from scanner.evidence.multiple import bh_q_values, by_q_values
@@ -101,8 +101,8 @@ def _exceedance_interval(
     """Return the 95 % interval of the share of null people (all that there could be) at or above each statistic."""
     n = len(null)
     above = n - np.searchsorted(np.sort(null), statistic, side="left")
-    low = np.where(above > 0, stats.beta.ppf(0.025, np.maximum(above, 1), n - above + 1), 0.0)
-    high = np.where(above < n, stats.beta.ppf(0.975, above + 1, np.maximum(n - above, 1)), 1.0)
+    low = np.where(above > 0, scipy.stats.beta.ppf(0.025, np.maximum(above, 1), n - above + 1), 0.0)
+    high = np.where(above < n, scipy.stats.beta.ppf(0.975, above + 1, np.maximum(n - above, 1)), 1.0)
     return low, high
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 TAIL_SHARES = (0.1, 0.05, 0.025)
 """Upper shares of the null that a tail is tried on, the largest first."""
@@ -59,7 +59,7 @@ class Tail:
     def p(self, statistic: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return tail p-values of scores above `start`; 1 for all others."""
         over = np.asarray(statistic, np.float64) - self.start
-        tail = self.share * stats.genpareto.sf(np.maximum(over, 0.0), self.shape, scale=self.scale)
+        tail = self.share * scipy.stats.genpareto.sf(np.maximum(over, 0.0), self.shape, scale=self.scale)
         return np.where(over > 0.0, tail, 1.0)
 
 
@@ -95,11 +95,11 @@ def _fit_share(ordered: NDArray[np.float64], share: float) -> Tail:
     over = ordered[-count:] - start
     if len(np.unique(over)) * 2 < count:
         return Tail(np.inf, 0.0, 0.0, 1.0, 0.0, f"most of the upper {100 * share:g} % are ties")
-    shape, _, scale = stats.genpareto.fit(over, floc=0.0)
+    shape, _, scale = scipy.stats.genpareto.fit(over, floc=0.0)
     if shape < 0.0:
         shape, scale = 0.0, float(over.mean())
     # Only a tail heavier than the model makes p-values too small, so only that side is tested.
-    fit = stats.kstest(over, "genpareto", args=(shape, 0.0, scale), alternative="less")
+    fit = scipy.stats.kstest(over, "genpareto", args=(shape, 0.0, scale), alternative="less")
     fit_p = float(fit.pvalue)
     refused = f"the tail does not fit (p = {fit_p:.2g})" if fit_p < FIT_LEVEL else ""
     return Tail(start, count / len(ordered), float(shape), float(scale), fit_p, refused)

@@ -21,8 +21,8 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from scanner.errors import CalibrationError
 
@@ -62,8 +62,8 @@ def clear_share(found: NDArray[np.integer], *, gallery: int, size: int) -> NDArr
     left = gallery - np.asarray(found, np.float64)
     possible = left >= size
     left = np.where(possible, left, size)
-    whole = special.gammaln(gallery + 1.0) - special.gammaln(gallery - size + 1.0)
-    log_share = special.gammaln(left + 1.0) - special.gammaln(left - size + 1.0) - whole
+    whole = scipy.special.gammaln(gallery + 1.0) - scipy.special.gammaln(gallery - size + 1.0)
+    log_share = scipy.special.gammaln(left + 1.0) - scipy.special.gammaln(left - size + 1.0) - whole
     # gammaln rounds: none found is all clear, exactly.
     return np.where(np.asarray(found) == 0, 1.0, np.where(possible, np.exp(np.minimum(log_share, 0.0)), 0.0))
 
@@ -164,7 +164,9 @@ def interval(mean: float, variance: float, *, people: int, freedom: float, level
     """
     if variance > 0.0 and 0.0 < mean < 1.0:
         tail = (1.0 + level) / 2
-        trials = mean * (1.0 - mean) / variance * float((stats.norm.ppf(tail) / stats.t.ppf(tail, freedom)) ** 2)
+        trials = (
+            mean * (1.0 - mean) / variance * float((scipy.stats.norm.ppf(tail) / scipy.stats.t.ppf(tail, freedom)) ** 2)
+        )
     else:
         trials = float(people)
     return beta_interval(mean * trials, trials, level=level)
@@ -182,8 +184,8 @@ def beta_interval(errors: float, trials: float, *, level: float = 0.95) -> tuple
         return 0.0, 1.0 - tail ** (1.0 / trials)
     if right <= 0.0:
         return float(tail ** (1.0 / trials)), 1.0
-    low = float(stats.beta.ppf(tail, errors + 0.5, right + 0.5))
-    high = float(stats.beta.ppf(1.0 - tail, errors + 0.5, right + 0.5))
+    low = float(scipy.stats.beta.ppf(tail, errors + 0.5, right + 0.5))
+    high = float(scipy.stats.beta.ppf(1.0 - tail, errors + 0.5, right + 0.5))
     return min(low, errors / trials), max(high, errors / trials)
 
 

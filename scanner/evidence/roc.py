@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
 
 from scanner.errors import CalibrationError
 
@@ -80,9 +80,11 @@ def auc(
     """
     _check(members, others)
     m, n = len(members), len(others)
-    both = stats.rankdata(np.concatenate([members, others]).astype(np.float64))
-    above = (both[:m] - stats.rankdata(np.asarray(members, np.float64))) / n  # share of others below each member
-    below = 1.0 - (both[m:] - stats.rankdata(np.asarray(others, np.float64))) / m  # share of members above each other
+    both = scipy.stats.rankdata(np.concatenate([members, others]).astype(np.float64))
+    above = (both[:m] - scipy.stats.rankdata(np.asarray(members, np.float64))) / n  # share of others below each member
+    below = (
+        1.0 - (both[m:] - scipy.stats.rankdata(np.asarray(others, np.float64))) / m
+    )  # share of members above each other
     value = float(above.mean())
     if m == 1 or n == 1:
         return Estimate(value, 0.0, 1.0, f"{m} members and {n} others: no interval from fewer than 2 of each")
@@ -93,9 +95,9 @@ def auc(
     low = high = value
     if variance > 0.0:
         freedom = (of_members + of_others) ** 2 / (of_members**2 / (m - 1) + of_others**2 / (n - 1))
-        reach = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5 / (value * (1.0 - value))
-        middle = special.logit(value)
-        low, high = float(special.expit(middle - reach)), float(special.expit(middle + reach))
+        reach = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5 / (value * (1.0 - value))
+        middle = scipy.special.logit(value)
+        low, high = float(scipy.special.expit(middle - reach)), float(scipy.special.expit(middle + reach))
     if min(value, 1.0 - value) < _NEAR_THE_END:
         shrink = 2 if cross_fitted else 1
         low = min(low, _newcombe_low(value, m / shrink, n / shrink, level))
@@ -106,14 +108,14 @@ def auc(
 
 def _newcombe_low(value: float, m: float, n: float, level: float) -> float:
     """Return the lowest AUC that `value` does not contradict, under Hanley & McNeil's (1982) variance."""
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(scipy.stats.norm.ppf(0.5 + level / 2))
     more = (m + n) / 2 - 1
 
     def excess(at: float) -> float:
         spread = at * (1 - at) * (1 + more * ((1 - at) / (2 - at) + at / (1 + at))) / (m * n)
         return (value - at) ** 2 - z * z * spread
 
-    return 0.0 if value == 0.0 else float(optimize.brentq(excess, 0.0, value - 1e-15))
+    return 0.0 if value == 0.0 else float(scipy.optimize.brentq(excess, 0.0, value - 1e-15))
 
 
 def tpr_at_fpr(

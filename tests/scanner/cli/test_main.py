@@ -86,6 +86,17 @@ def test_the_command_line_starts_without_heavy_libraries_and_at_once() -> None:
     assert min(seconds) < 0.5
 
 
+def test_a_job_without_intervals_starts_without_the_library_that_makes_them() -> None:
+    """It takes as long to import as all the rest of a scan's start."""
+    code = (
+        "import sys, scanner.jobs.scanning.scan, scanner.jobs.indexing.build, scanner.nights.night\n"
+        "print(sorted({'scipy.stats', 'torch', 'sklearn', 'duckdb'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "[]"
+
+
 def test_version_is_told(run: Callable[..., Any]) -> None:
     from scanner import __version__
 
