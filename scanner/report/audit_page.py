@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from indexes.atomic import write_text
 from scanner import artefacts
 from scanner.report.audit_figures import figures_of, growth_figure
 from scanner.report.split_view import split_view
+from scanner.report.template import read_template
 
 SCORE_TEXT = {
     "best_match": "best match",
@@ -62,18 +62,10 @@ def render(document: dict[str, Any], scores: pa.Table | None) -> str:
         document: `audit.json`.
         scores: `scores.parquet`; None where only a split network was audited.
     """
-    environment = Environment(
-        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(
-        count=_count,
-        percent=_percent,
-        p=_two_digits,
-        score_text=lambda name: SCORE_TEXT.get(name, name),
-        set_text=lambda name: SET_TEXT.get(name, name),
+    template = read_template(
+        "audit.html.j2", count=_count, percent=_percent, p=_two_digits, score_text=_score_text, set_text=_set_text
     )
-    return environment.get_template("audit.html.j2").render(
+    return template.render(
         a=document,
         verdict=document["verdict"],
         gated=document["config"]["gate"],
@@ -117,6 +109,14 @@ def _columns(rows: pa.Table, best: str) -> dict[str, NDArray[Any]]:
 def _two_digits(value: float) -> str:
     """A p-value, or any number that two digits are enough for."""
     return f"{value:.2g}"
+
+
+def _score_text(name: str) -> str:
+    return SCORE_TEXT.get(name, name)
+
+
+def _set_text(name: str) -> str:
+    return SET_TEXT.get(name, name)
 
 
 def _count(value: float) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from indexes.atomic import write_text
 from scanner.evidence.calibration import OperatingPoint
 from scanner.evidence.det import DetCurve, OneToMany, RocPoint, SizeCurve
 from scanner.report.axes import power_text
 from scanner.report.curves import Line, Plot, plot
+from scanner.report.template import read_template
 
 DET_CURVES_MAX = 5
 _THIN = "\N{THIN SPACE}"
@@ -41,13 +40,7 @@ def write_calibration_page(
         points: thresholds at the wanted false match rates.
         rates: identification rates.
     """
-    environment = Environment(
-        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["count"] = _count
-    environment.filters["rate"] = _rate
-    page = environment.get_template("calibration.html.j2").render(
+    page = read_template("calibration.html.j2", count=_count, rate=_rate).render(
         headline=headline(rates), on=on, fingerprint=fingerprint, faces=faces, identities=identities, points=points,
         rates=rates, det=det_plot(rates.det, wanted=rates.fpir) if rates.det else None,
         roc=roc_plot(rates.roc) if rates.roc else None, sizes=size_plot(rates.sizes) if rates.sizes else None,

@@ -13,13 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from indexes.atomic import write_text
 from indexes.sealed import is_sealed
 from scanner import artefacts
 from scanner.errors import ArtefactError
 from scanner.report.read import thumbnail
+from scanner.report.template import read_template
 
 DEDUPE_FORMAT, DEDUPE_VERSION = "identity-leak-dedupe", 1
 GROUPS_MAX = 40
@@ -75,13 +75,8 @@ def write_dedupe_page(folder: Path) -> Path:
             f"{folder} is no report of duplicates that this scanner reads: its dedupe.json says format "
             f"{summary.get('format')!r}, version {summary.get('format_version')}. Make it again."
         )
-    environment = Environment(
-        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["count"] = _count
     shown = read_shown(folder, summary)
-    page = environment.get_template("dedupe.html.j2").render(
+    page = read_template("dedupe.html.j2", count=_count).render(
         s=summary, c=summary["counts"], shown=shown, headline=headline(summary), sizes=size_bins(summary["counts"]["group_sizes"]),
         crops=_crops(folder), pairs_max=PAIRS_MAX,
     )  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from indexes.atomic import atomic_path
 from scanner import artefacts
@@ -19,6 +18,7 @@ from scanner.report.diff import RunDiff
 from scanner.report.diff_findings import FindingChange, FindingCounts
 from scanner.report.diff_pairs import BLOCK_ROWS, FINDING_KEYS, with_finding
 from scanner.report.read import CropKey, read_summary, read_thumbnails
+from scanner.report.template import read_template
 
 _COLUMNS = ["query_id", "query_uri", "index", "reference_id", "reference_uri", "identity", "score"]
 _STRIP_WIDTH = 150
@@ -52,16 +52,11 @@ def write_diff_page(path: Path, diff: RunDiff, *, base: Path, run: Path) -> Path
         base: folder of its base run: what the closest pairs of gone findings, and their crops, are read from.
         run: folder of the other run, likewise for all others.
     """
-    environment = Environment(
-        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["count"] = _count
     thresholds = [read_summary(folder)["threshold"]["value"] for folder in (base, run)]
     axis = _strip(diff, thresholds)
     now = [*diff.new, *diff.changed, *diff.still]
     shown = {**_shown(run, now, axis), **_shown(base, diff.gone, axis)}
-    page = environment.get_template("diff.html.j2").render(
+    page = read_template("diff.html.j2", count=_count).render(
         d=diff,
         headline=headline(diff),
         sections=[

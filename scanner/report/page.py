@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from indexes.atomic import write_text
 from scanner.report.evidence_view import read_evidence
 from scanner.report.histogram import best_score_figure
 from scanner.report.joint import read_joint
 from scanner.report.read import GROUPS_MAX, PAIRS_MAX, Run, read_run
+from scanner.report.template import read_template
 
 REASON_TEXT = {
     "unreadable": "the file could not be read",
@@ -50,15 +49,8 @@ def write_page(folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """Return the page of a run."""
-    environment = Environment(
-        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["count"] = _count
-    environment.filters["expected"] = expected_text
-    environment.filters["p"] = _p
     threshold = run.summary["threshold"]["value"]
-    return environment.get_template("report.html.j2").render(
+    return read_template("report.html.j2", count=_count, expected=expected_text, p=_p).render(
         run=run,
         s=run.summary,
         headline=headline(run),

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from scanner.report.axes import Axis, Tick
 from scanner.report.diff_page import write_private
+from scanner.report.template import read_template
 from scanner.report.trend import Trend, TrendRow
 
 WIDTH = 860
@@ -69,14 +68,10 @@ class Figure:
 
 def write_trend_page(path: Path, trend: Trend) -> Path:
     """Write the page of a trend; return its path."""
-    environment = Environment(
-        loader=PackageLoader("scanner.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["count"] = _count
     series = list(dict.fromkeys(row.series for row in trend.rows))
     figures = [figure([row for row in trend.rows if row.series == name]) for name in series]
-    page = environment.get_template("trend.html.j2").render(trend=trend, figures=figures, headline=headline(trend))
+    template = read_template("trend.html.j2", count=_count)
+    page = template.render(trend=trend, figures=figures, headline=headline(trend))
     write_private(path, page)
     return path
 

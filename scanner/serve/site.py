@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -55,6 +56,7 @@ def site_of(request: Request) -> Site:
     return cast("Site", request.app.state.site)
 
 
+@cache
 def make_templates() -> Environment:
     """Return the templates, with escaping on and unknown names refused."""
     environment = Environment(
