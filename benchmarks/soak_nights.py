@@ -18,21 +18,16 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from disk_steps import DIED, run_in_child
 from machine import describe_machine
 
-import scanner.embedders.onnx_network
-import scanner.faces.given
 import scanner.pipeline
-import scanner.report.diff
-import scanner.report.page
 from scanner.images import encode_png
 from scanner.nights import comparing, take
 from scanner.nights.config import JobConfig
@@ -41,10 +36,8 @@ from scanner.nights.state import State
 from scanner.world.draw import face_pixels
 
 HERE = Path(__file__).parent
-STEPS = ("replace", "rename", "mkdir", "rmdir", "unlink", "fsync")
 WORLD_SEED = 77
 NULL_PEOPLE = range(500, 620)
-DIED = 9
 
 
 @dataclass(slots=True)
@@ -131,46 +124,14 @@ def start(
     state: Path, sources: Path, now: datetime, *, die_at: int | None = None, bytes_max: int | None = None
 ) -> tuple[int, int]:
     """Run a night in a child; return its exit status and how many steps on the disk it took."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status, steps = 1, count_steps(die_at)
-        try:
-            if bytes_max is not None:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
-            run_night(config_of(state), sources, clock=lambda: now)
-            status = 0
-        except Exception:  # noqa: BLE001 - whatever it is, the parent must see it
-            if bytes_max is None:
-                traceback.print_exc()
-        finally:
-            os.write(write_end, str(steps()).encode())
-            os._exit(status)
-    os.close(write_end)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    taken = int(os.read(read_end, 100) or b"0")
-    os.close(read_end)
-    return status, taken
 
+    def night() -> None:
+        if bytes_max is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
+        run_night(config_of(state), sources, clock=lambda: now)
 
-def count_steps(die_at: int | None) -> Callable[[], int]:
-    """Count the calls that change the disk; die just before one of them."""
-    taken = 0
-
-    def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **options: Any) -> Any:
-            nonlocal taken
-            if taken == die_at:
-                os._exit(DIED)
-            taken += 1
-            return call(*args, **options)
-
-        return counted
-
-    for name in STEPS:
-        setattr(os, name, wrap(getattr(os, name) if name != "fsync" else lambda _: None))
-    return lambda: taken
+    return run_in_child(night, die_at=die_at, tell=bytes_max is None)
 
 
 def unlucky_night(

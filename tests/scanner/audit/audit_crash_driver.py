@@ -5,7 +5,6 @@ python audit_crash_driver.py audit SOURCES OUT STRIDE OFFSET
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import crash_driver
@@ -20,6 +19,5 @@ def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
 
 
 if __name__ == "__main__":
-    os.fsync = lambda _: None
     crash_driver.operate = operate
     crash_driver.main()

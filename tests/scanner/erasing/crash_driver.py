@@ -9,70 +9,26 @@ many steps there are, which were tried, after how many of the deaths a journal w
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-
-import jinja2
 
 import scanner.erasing.apply
 import scanner.erasing.erase
 import scanner.report.dedupe_page  # noqa: F401 - imported before the fork, so that no child pays for it
 from scanner.erasing import Wanted, erase_everywhere
 
-assert jinja2
-STEPS = ("fsync", "replace", "rename", "mkdir", "rmdir", "unlink")
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+from disk_steps import DIED, run_in_child
+
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
 def operate(state: Path) -> None:
     wanted = Wanted(identities=("person-003",))
     erase_everywhere([state], wanted, clock=lambda: AT, receipt=lambda: "ab" * 32, request="7")
-
-
-def count_steps(die_at: int | None) -> Callable[[], int]:
-    """Count the calls that change the disk; die just before one of them."""
-    taken = 0
-
-    def wrap(call):
-        def counted(*args, **kwargs):
-            nonlocal taken
-            if taken == die_at:
-                os._exit(9)
-            taken += 1
-            return call(*args, **kwargs)
-
-        return counted
-
-    for name in STEPS:
-        setattr(os, name, wrap(getattr(os, name)))
-    return lambda: taken
-
-
-def run_in_child(state: Path, die_at: int | None = None) -> tuple[int, int]:
-    """Return the exit status and the number of steps taken."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        steps = count_steps(die_at)
-        try:
-            operate(state)
-            status = 0
-        except Exception:  # noqa: BLE001 - whatever it is, the parent must see it
-            traceback.print_exc()
-        finally:
-            os.write(write_end, str(steps()).encode())
-            os._exit(status)
-    os.close(write_end)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    taken = int(os.read(read_end, 100) or b"0")
-    os.close(read_end)
-    return status, taken
 
 
 def files_of(root: Path) -> dict[str, bytes]:
@@ -98,24 +54,22 @@ def main() -> None:
         shutil.copytree(source, place, symlinks=True, ignore=shutil.ignore_patterns("nights", "null.idx"))
 
     start()
-    status, steps = run_in_child(place)
+    status, steps = run_in_child(partial(operate, place))
     assert status == 0
     expected = files_of(place)
     tried, differences, journalled = [], [], 0
     for step in range(2, steps, stride):
         start()
-        killed, _ = run_in_child(place, die_at=step)
+        killed, _ = run_in_child(partial(operate, place), die_at=step)
         journalled += (place / ".erasing").exists()
-        again, _ = run_in_child(place)
+        again, _ = run_in_child(partial(operate, place))
         found = without_second(files_of(place))
         wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
-        if killed != 9 or again != 0 or wrong:
+        if killed != DIED or again != 0 or wrong:
             differences.append({"step": step, "killed": killed, "again": again, "wrong": wrong})
         tried.append(step)
     print(json.dumps({"steps": steps, "tried": tried, "differences": differences, "journalled": journalled}))
 
 
 if __name__ == "__main__":
-    # Nothing pulls the plug here: a real fsync would only cost time.
-    os.fsync = lambda _: None
     main()

@@ -11,12 +11,10 @@ stdout is a JSON object: how many steps an uninterrupted job takes, which were t
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from drawn_people import BY_FOLDER, FACES, files_of
@@ -40,17 +38,17 @@ from scanner.nights import comparing, take
 from scanner.nights.night import run_night
 from scanner.nights.state import State
 
-# Imported before the fork, so that no child pays for it; sessions are opened by the children.
-import scanner.embedders.onnx_network  # isort: skip
-import scanner.faces.given  # isort: skip
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+from disk_steps import DIED, run_in_child
 
-if sys.argv[1:2] in (["invert"], ["generate"]):
+if sys.argv[1:2] in (["invert"], ["generate"]):  # before the fork, so that no child pays for it
+    import torch._dynamo  # noqa: F401 - torch imports it itself, with the first optimiser
+
     import scanner.generators.description
     import scanner.inversion.encoder
     import scanner.inversion.latent
     import scanner.networks.tensors
 
-STEPS = ("fsync", "replace", "rename", "mkdir", "rmdir", "unlink")
 SHARD_ENTRIES = 4
 
 
@@ -107,47 +105,6 @@ def operate(job: str, sources: Path, folder: Path, *, resume: bool) -> None:
         )
 
 
-def count_steps(die_at: int | None) -> Callable[[], int]:
-    """Count the calls that change the disk; die just before one of them."""
-    taken = 0
-
-    def wrap(call):
-        def counted(*args, **kwargs):
-            nonlocal taken
-            if taken == die_at:
-                os._exit(9)
-            taken += 1
-            return call(*args, **kwargs)
-
-        return counted
-
-    for name in STEPS:
-        setattr(os, name, wrap(getattr(os, name)))
-    return lambda: taken
-
-
-def run_in_child(job: str, sources: Path, folder: Path, *, resume: bool, die_at: int | None = None) -> tuple[int, int]:
-    """Return the exit status and the number of steps taken."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        steps = count_steps(die_at)
-        try:
-            operate(job, sources, folder, resume=resume)
-            status = 0
-        except Exception:  # noqa: BLE001 - whatever it is, the parent must see it
-            traceback.print_exc()
-        finally:
-            os.write(write_end, str(steps()).encode())
-            os._exit(status)
-    os.close(write_end)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    taken = int(os.read(read_end, 100) or b"0")
-    os.close(read_end)
-    return status, taken
-
-
 def start(job: str, sources: Path, folder: Path) -> Path:
     folder.mkdir()
     if job == "add":
@@ -177,21 +134,21 @@ def main() -> None:
     dedupe_job.BLOCK_ROWS = 4
     invert_tools.CHECKPOINT_EVERY = 5
     whole = start(job, sources, out / "whole")
-    status, steps = run_in_child(job, sources, whole, resume=False)
+    status, steps = run_in_child(partial(operate, job, sources, whole, resume=False))
     assert status == 0
     expected = files_of(whole)
     sealed = sum(path.is_file() and is_sealed(path) for path in whole.rglob("*"))
     tried, differences = [], []
     for step in range(offset, steps, stride):
         folder = start(job, sources, out / str(step))
-        killed, _ = run_in_child(job, sources, folder, resume=False, die_at=step)
+        killed, _ = run_in_child(partial(operate, job, sources, folder, resume=False), die_at=step)
         between = check_between(job, folder, (10, 7))
         # Before the first change there is nothing to resume: the old index is whole, and of other sources.
         untouched = job == "replace" and not (folder / ".out.work").exists() and open_index(folder / "out").rows == 10
-        again, _ = run_in_child(job, sources, folder, resume=not untouched)
+        again, _ = run_in_child(partial(operate, job, sources, folder, resume=not untouched))
         found = files_of(folder)
         wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
-        if killed != 9 or again != 0 or wrong or between:
+        if killed != DIED or again != 0 or wrong or between:
             differences.append({"step": step, "killed": killed, "again": again, "wrong": wrong, "between": between})
         tried.append(step)
         shutil.rmtree(folder)
@@ -199,6 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Nothing pulls the plug here: a real fsync would only cost time.
-    os.fsync = lambda _: None
     main()
