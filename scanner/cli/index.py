@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from scanner.cli.options import (
     target_options,
 )
 from scanner.cli.talk import answer, say, talk, tell_costs, tell_estimate
+
+if TYPE_CHECKING:  # the command line starts fast
+    from scanner.jobs.indexing.build import BuildResult
 
 _STORED = (
     click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
@@ -81,10 +84,7 @@ def build_command(out: str, source: tuple[str, ...], **given: Any) -> int:
         result = build(
             out, source, options=options, faces=faces, sources=sources, workers=workers, progress=progress, **given
         )
-    say(f"{tell(result.counts)}\n{result.path}: {result.rows} references", quiet=quiet)
-    tell_costs(result.costs, quiet=quiet)
-    answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
-    return exit_code(result.counts)
+    return _tell(result, f"{result.rows} references", quiet=quiet)
 
 
 @command.command("add")
@@ -109,7 +109,11 @@ def add_command(index: str, source: tuple[str, ...], **given: Any) -> int:
         result = add(
             index, source, options=options, faces=faces, sources=sources, workers=workers, progress=progress, **given
         )
-    say(f"{tell(result.counts)}\n{result.path}: {result.added} added, {result.rows} references", quiet=quiet)
+    return _tell(result, f"{result.added} added, {result.rows} references", quiet=quiet)
+
+
+def _tell(result: BuildResult, what: str, *, quiet: bool) -> int:
+    say(f"{tell(result.counts)}\n{result.path}: {what}", quiet=quiet)
     tell_costs(result.costs, quiet=quiet)
     answer({"index": str(result.path), "rows": result.rows, "added": result.added, "counts": asdict(result.counts)})
     return exit_code(result.counts)
