@@ -54,7 +54,8 @@ def two_sample(left: NDArray[np.float32], right: NDArray[np.float32], *, seed: i
         weights = _discriminant(left[fold_left != fold], right[fold_right != fold])
         a, b = left[fold_left == fold] @ weights, right[fold_right == fold] @ weights
         n, m = len(a), len(b)
-        above += float(scipy.stats.mannwhitneyu(a, b).statistic)
+        # Mann and Whitney's U.  `mannwhitneyu` counts out its exact p-value as well, which takes far longer.
+        above += float(scipy.stats.rankdata(np.concatenate([a, b]))[:n].sum() - n * (n + 1) / 2)
         mean += n * m / 2
         variance += n * m * (n + m + 1) / 12
         pairs += n * m
