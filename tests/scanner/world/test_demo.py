@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from scanner.jobs.scanning.scan import ScanResult
 from scanner.networks.modules import load_module
 from scanner.sources import open_sources
 from scanner.world.demo import Outcome, World, compare, run_demo
+from scanner.world.draw import face_pixels
 
 WORLD = World(people=24, strangers=12, leaks=6, copies=3, outsiders=110, fmr=1e-3)
 
@@ -32,6 +34,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """That a picture is drawn the same again is tested in test_draw.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scanner.world.demo.face_pixels", cache(face_pixels))
+        yield
 
 
 @pytest.fixture(scope="module")
