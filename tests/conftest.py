@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,25 @@ def lfw_photos(real: Path) -> list[NDArray[np.uint8]]:
         names = [name for name in tar.getnames() if name.endswith(".jpg")][:5]
         files = [tar.extractfile(name) for name in names]
         return [np.asarray(Image.open(io.BytesIO(f.read())).convert("RGB")) for f in files if f is not None]
+
+
+@pytest.fixture(scope="session")
+def _warm_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("warm")
+    command = [sys.executable, str(Path(__file__).parent / "warm_scanner.py"), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        yield folder
+        server.communicate()
+
+
+@pytest.fixture(scope="module")
+def warm_scanner(_warm_folder: Path) -> Iterator[None]:
+    """Put a `scanner` on the path that has its imports behind it: see warm_scanner.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join([str(_warm_folder), str(Path(sys.executable).parent), os.environ["PATH"]]))
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from scanner.world.draw import face_pixels
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.usefixtures("warm_scanner")
 
 
 def commands(document: str, mark: str) -> list[str]:
@@ -29,10 +30,15 @@ def commands(document: str, mark: str) -> list[str]:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done
+
+
+@pytest.fixture
+def cold_scanner(monkeypatch):
+    """Put the `scanner` on the path that users have."""
+    monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
 
 
 def write_person(folder: Path, number: int, photos: range) -> None:
@@ -117,7 +123,7 @@ def test_the_commands_of_privacy_and_security_run(tmp_path):
     assert record["erased"]["matches"] > 0
 
 
-def test_every_command_of_the_guide_runs(tmp_path):
+def test_every_command_of_the_guide_runs(tmp_path, cold_scanner):
     for number in range(24):
         write_person(tmp_path / "photos", number, range(2))
     for number in range(24, 27):
@@ -188,7 +194,7 @@ def test_the_commands_that_encrypt_run(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_the_command_on_a_cluster_runs_and_says_nothing_of_ray_but_one_note(tmp_path):
+def test_the_command_on_a_cluster_runs_and_says_nothing_of_ray_but_one_note(tmp_path, cold_scanner):
     pytest.importorskip("ray", reason="needs the ray extra")
     for number in range(3):
         write_person(tmp_path / "photos", number, range(1))
@@ -225,7 +231,7 @@ def test_the_commands_that_run_backwards_run(tmp_path):
 
 
 @pytest.mark.real
-def test_the_five_lines_of_the_readme_run_on_photos(tmp_path):
+def test_the_five_lines_of_the_readme_run_on_photos(tmp_path, cold_scanner):
     tar = ROOT.parent / "shared" / "real" / "faces" / "lfw-dev-00.tar"
     if not tar.exists():
         pytest.skip("needs the real faces beside the checkout (../shared/real)")

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 PAGE = (ROOT / "docs" / "nightly.md").read_text()
 EXAMPLES = ROOT / "examples" / "nightly"
+pytestmark = pytest.mark.usefixtures("warm_scanner")
 
 
 def commands(mark: str) -> list[str]:
@@ -30,8 +31,7 @@ def commands(mark: str) -> list[str]:
 
 
 def run(command: str, folder: Path, code: int = 0) -> dict:
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -6,11 +6,9 @@ import csv
 import io
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +21,13 @@ from scanner.world.draw import face_pixels
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "querying.md").read_text("utf-8")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("querying")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("querying"), pytest.mark.usefixtures("warm_scanner")]
 CLOSE = 0.02
 """Pixels, and so scores, may differ a little on other processors."""
 
 
 def run(command: str, folder: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
 
@@ -43,7 +40,7 @@ def write_person(folder: Path, number: int, photos: range) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(warm_scanner: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders that the page speaks of, with its first commands run."""
     folder = tmp_path_factory.mktemp("querying")
     for number in range(12):
