@@ -5,6 +5,7 @@ apply_retention("state", Retention(nights=90), now=datetime.now(UTC))
 """
 
 from scanner.erasing.erase import Erasure, erase_everywhere, search_everywhere
+from scanner.erasing.journal import is_begun
 from scanner.erasing.known import Wanted
 from scanner.erasing.never_again import erased_before
 from scanner.erasing.retention import Retained, Retention, apply_retention
@@ -17,5 +18,6 @@ __all__ = [
     "apply_retention",
     "erase_everywhere",
     "erased_before",
+    "is_begun",
     "search_everywhere",
 ]

@@ -30,7 +30,7 @@ from scanner.erasing.pictures import erased_stems
 from scanner.erasing.proof import search
 from scanner.erasing.references import check_unlocked, learn_from_index, needs_compacting
 from scanner.erasing.tables import Lost, count_lost, learn_from, local_of, told
-from scanner.erasing.walk import Folder, Found, home_of, walk
+from scanner.erasing.walk import LEFT, Folder, Found, home_of, jobs_of, walk
 from scanner.erasing.work import learn_from_work, names_manifest
 from scanner.errors import UsageError
 from scanner.progress import Progress, Silent
@@ -102,8 +102,9 @@ def erase_everywhere(
     paths = sorted({Path(root).resolve() for root in roots})
     if not paths:
         raise UsageError("Name the folders that are to be erased from.")
-    homes = sorted({home_of(root) for root in paths if root.exists()})
-    with _alone([] if dry_run else paths):
+    jobs = jobs_of(paths)
+    homes = sorted({*jobs, *(home_of(root) for root in paths if root.exists())})
+    with _alone([] if dry_run else jobs):
         old = None if dry_run else journal.open_journal(homes)
         if old is not None:
             progress.note("an erasure that was interrupted is ended first")
@@ -230,18 +231,20 @@ def _count_all(plan: Plan) -> None:
 
 
 @contextmanager
-def _alone(roots: Sequence[Path]) -> Iterator[None]:
-    """Keep nightly jobs from starting in the roots meanwhile; raises LockedError while one runs."""
+def _alone(jobs: Sequence[Path]) -> Iterator[None]:
+    """Keep nightly jobs from starting meanwhile; raises LockedError while one runs."""
     with ExitStack() as stack:
-        for root in roots:
-            if (root / "job.json").is_file():
-                stack.enter_context(write_lock(root))
+        for job in jobs:
+            stack.enter_context(write_lock(job))
         yield
 
 
 def _is_being_written(path: Path) -> bool:
     """True while the process that a temporary file is named after lives."""
-    number = int(path.name.rsplit(".", 2)[1])
+    named = LEFT.fullmatch(path.name)
+    if named is None or named[1] is None:
+        return False
+    number = int(named[1])
     try:
         os.kill(number, 0)
     except ProcessLookupError:

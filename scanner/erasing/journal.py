@@ -95,6 +95,11 @@ def commitment_of(receipt: str, wanted: Wanted) -> str:
     return hashlib.sha256(f"{receipt}\n{request}".encode()).hexdigest()
 
 
+def is_begun(home: Path) -> bool:
+    """Say whether an erasure was begun in a folder and not ended: until it is, half of what it erases is there."""
+    return (home / JOURNAL / _PLAN).is_file()
+
+
 def open_journal(homes: Sequence[Path]) -> Plan | None:
     """Return the erasure that was not ended, if one of the homes has one; what an ended one left behind goes.
 
@@ -102,7 +107,7 @@ def open_journal(homes: Sequence[Path]) -> Plan | None:
         ArtefactError: the journal is broken.
     """
     for home in homes:
-        if not (home / JOURNAL / _PLAN).is_file():
+        if not is_begun(home):
             remove_folder(home / JOURNAL)
     begun = [home for home in homes if (home / JOURNAL).is_dir()]
     return _read(begun[0] / JOURNAL) if begun else None

@@ -31,7 +31,10 @@ DOCUMENTS: Final = (
 _WITHOUT_PEOPLE: Final = re.compile(r"(.*\.)?costs\.json|timing\.json|lock|encoder\.safetensors|inverse\.safetensors")
 SHARD: Final = re.compile(r"(images|reconstructions)-[0-9]{6}\.tar")
 _WORK: Final = re.compile(r"unfinished|\..+\.(work|gone|building|parts)")
-_LEFT: Final = re.compile(r"\..+\.([0-9]+)\.tmp")
+LEFT: Final = re.compile(r"\..+\.([0-9]+)\.tmp|\.crops\.parquet\.gone")
+"""What a process that was killed left behind; the number is the process's."""
+_JOB: Final = "job.json"
+_JOB_FORMAT: Final = "identity-leak-job"
 _ACCOUNT: Final = re.compile(r"[0-9]{4}\.json")
 _JSON_BYTES_MAX: Final = 64 << 20
 _INDEX_FOLDERS: Final = {"segments", "tombstones", "erasures"}
@@ -79,21 +82,30 @@ class Found:
 
 def walk(roots: Sequence[Path]) -> Found:
     """Look through folders, or single embeddings files; raises UsageError for a root that is not there."""
-    found = Found()
+    found, files = Found(), dict[Path, set[str]]()
     for root in roots:
         if root.is_file():
             stem = root.name.partition(".")[0] + "."
-            _look(root.parent, sorted(n for n in os.listdir(root.parent) if n.startswith(stem)), found)  # noqa: PTH208
+            beside = (name for name in os.listdir(root.parent) if name.startswith(stem))  # noqa: PTH208
+            files.setdefault(root.parent, set()).update(beside)
         elif root.is_dir() and not root.is_symlink():
             for path, names in _folders(root, found):
-                _look(path, names, found)
+                files.setdefault(path, set()).update(names)
         else:
             raise UsageError(
                 f"{root} is no folder and no file (a link is not followed). Name what is to be erased from."
             )
-    found.folders = [folder for _, folder in sorted({folder.path: folder for folder in found.folders}.items())]
+    for path, some in sorted(files.items()):
+        _look(path, sorted(some), found)
     found.work, found.unknown = sorted(set(found.work)), sorted(set(found.unknown))
     return found
+
+
+def jobs_of(roots: Sequence[Path]) -> list[Path]:
+    """Return the folders of nightly jobs at, below and above the roots: what is erased there must not come back by them."""
+    below = [path.parent for root in roots for path in root.rglob(_JOB)]
+    above = [folder for root in roots for folder in (root, *root.parents)]
+    return sorted({folder for folder in (*below, *above) if _format_of(folder / _JOB) == _JOB_FORMAT})
 
 
 def home_of(root: Path) -> Path:
@@ -115,7 +127,7 @@ def _folders(root: Path, found: Found) -> Iterator[tuple[Path, list[str]]]:
         for name in sorted(folders):
             if (path / name).is_symlink():
                 found.unknown.append(path / name)
-            elif _WORK.fullmatch(name) or (name == "tonight" and "job.json" in files):
+            elif _WORK.fullmatch(name) or (name == "tonight" and _JOB in files):
                 found.work.append(path / name)
             elif not (name == JOURNAL or (index and name in _INDEX_FOLDERS) or _is_records(path / name)):
                 kept.append(name)
@@ -144,7 +156,7 @@ def _look(path: Path, names: Sequence[str], found: Found) -> None:
     for name in names:
         if name.endswith(".parquet") or (path / name).is_symlink():
             continue
-        if _LEFT.fullmatch(name):
+        if LEFT.fullmatch(name):
             folder.left.append(name)
         elif name in DOCUMENTS or (name.endswith(".json") and (name[:-5] in embeddings or _is_ours(path / name))):
             folder.documents.append(name)
