@@ -3,6 +3,7 @@
 ScannerError                  something the user can mend; `cli` prints it and exits with `exit_code`
 ├── UsageError                wrong option, wrong configuration, wrong combination        (exit 2)
 ├── SourceError               a source that cannot be opened, is empty, or is not what it says
+│   ├── SourceEmpty           one that is not there, or has not one entry
 │   └── SourceStopped         one far away that does not answer, and may do so later
 ├── ModelError                a detector or recogniser that is missing, broken or not allowed
 ├── EmbedderMismatch          vectors of two embedders were about to be compared
@@ -33,6 +34,10 @@ class UsageError(ScannerError):
 
 class SourceError(ScannerError):
     """A source cannot be opened, is empty, or is not what it says."""
+
+
+class SourceEmpty(SourceError):
+    """There is nothing where a source should be, or not one entry in it."""
 
 
 class SourceStopped(SourceError):

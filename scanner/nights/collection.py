@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from scanner.errors import EmbedderMismatch
 from scanner.jobs.parts import vectors_of
 from scanner.records import Counts, Reason
 
-_ROWS = 4096
+_BLOCK = 4096
 
 
 class Collection:
@@ -84,8 +84,9 @@ class Collection:
     def seen_sha256(self) -> str:
         """Return the hash of what the sources have now, without the clocks in the stamps."""
         total = hashlib.sha256()
-        for name in ("uri", "item_id"):
-            total.update("\n".join(self._seen[name].to_pylist()).encode(errors="surrogatepass") + b"\0")
+        for name in ("uri", "item_id", "identity"):
+            words = self._seen[name].fill_null("").to_pylist()
+            total.update("\n".join(words).encode(errors="surrogatepass") + b"\0")
         return total.hexdigest()
 
     def add(
@@ -114,23 +115,47 @@ class Collection:
             keep = self.alive[start : start + rows]
             start += rows
             first = 0
-            for table in artefacts.iter_tables(self._faces(night), "embeddings", rows_max=_ROWS):
+            for table in artefacts.iter_tables(self._faces(night), "embeddings", rows_max=_BLOCK):
                 kept = table.filter(pa.array(keep[first : first + table.num_rows]))
                 first += table.num_rows
                 if kept.num_rows:
-                    yield _renamed(kept, names)
+                    columns = dict(zip(kept.column_names, kept.columns, strict=True))
+                    yield _renamed(artefacts.table_of(self._schema, columns), names)
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        """Return the columns of all faces: with crops where any night kept some."""
+        schemas = [
+            artefacts.open_artefact(self._faces(night), "embeddings").schema_arrow for night, _ in self._documents
+        ]
+        crops = any(artefacts.CROP_FIELD.name in schema.names for schema in schemas)
+        return artefacts.embeddings_schema(self.dim, crops=crops)
 
     def rejects(self) -> Iterator[pa.Table]:
-        """Yield the rejects whose entries are still there and have no face of their own."""
-        when = dict(zip(self._seen["uri"].to_pylist(), self._seen["night"].to_pylist(), strict=True))
-        first = {names[0] for names in self._names.values()}
-        for night, _ in self._documents:
-            table = artefacts.read_table(self._rejects(night), "rejects")
+        """Yield the rejects of what is there: of each entry without a face of its own, and of single faces."""
+        when = {(uri, item): night for uri, item, night in _rows(self._seen, ["uri", "item_id", "night"])}
+        there = set(self._seen["item_id"].to_pylist())
+        tables = {night: artefacts.read_table(self._rejects(night), "rejects") for night, _ in self._documents}
+        looked_at = {item: night for night, table in tables.items() for item in _of_items(table)["item_id"].to_pylist()}
+        for night, table in tables.items():
+            of_item = _is_of_item(table).to_pylist()
+            uris, items = table["uri"].to_pylist(), table["item_id"].to_pylist()
+            first = [self._names[item][0] if item in self._names else None for item in items]
             keep = [
-                when.get(uri) == night and not (reason == Reason.DUPLICATE.value and uri in first)
-                for uri, reason in zip(table["uri"].to_pylist(), table["reason"].to_pylist(), strict=True)
+                item in there and looked_at[item] == night
+                if whole
+                else when.get((uri, "" if reason == Reason.QUARANTINED.value else item)) == night
+                and not (reason == Reason.DUPLICATE.value and one and one[0] == uri)
+                for uri, item, reason, whole, one in zip(
+                    uris, items, table["reason"].to_pylist(), of_item, first, strict=True
+                )
             ]
-            yield table.filter(pa.array(keep, pa.bool_()))
+            called = [
+                one if one and whole else (uri, identity)
+                for uri, identity, whole, one in zip(uris, table["identity"].to_pylist(), of_item, first, strict=True)
+            ]
+            columns = {"uri": [uri for uri, _ in called], "identity": [identity for _, identity in called]}
+            yield _with(table, columns).filter(pa.array(keep, pa.bool_()))
 
     def counts(self) -> Counts:
         """Return what became of every entry that is there now."""
@@ -155,19 +180,23 @@ class Collection:
         """See `Intake.done`; nothing here is only for resuming."""
 
     @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        """Return the names that an item goes by now, for items with several or with another one than at first."""
-        first: dict[str, str] = {}
+    def _names(self) -> dict[str, list[tuple[str, str | None]]]:
+        """Return the names and labels that an item goes by now, of items for which that is not the one of the first look."""
+        first: dict[str, tuple[str, str | None]] = {}
+        several = set[str]()
+        columns = ["item_id", "uri", "identity"]
         for night, _ in self._documents:
-            table = artefacts.read_table(self._faces(night), "embeddings", columns=["item_id", "uri"])
-            first.update(zip(table["item_id"].to_pylist(), table["uri"].to_pylist(), strict=True))
-        now: dict[str, list[str]] = {}
-        for item, uri in zip(self._seen["item_id"].to_pylist(), self._seen["uri"].to_pylist(), strict=True):
+            rejects = artefacts.read_table(self._rejects(night), "rejects")
+            several.update(rejects.filter(pc.equal(rejects["reason"], Reason.DUPLICATE.value))["item_id"].to_pylist())
+            for table in (artefacts.read_table(self._faces(night), "embeddings", columns=columns), _of_items(rejects)):
+                first.update((item, (uri, label)) for item, uri, label in _rows(table, columns))
+        now: dict[str, list[tuple[str, str | None]]] = {}
+        for item, uri, label in _rows(self._seen, columns):
             if item in first:
-                now.setdefault(item, []).append(uri)
+                now.setdefault(item, []).append((uri, label))
         for item, names in now.items():
-            names.sort(key=lambda uri, item=item: uri != first[item])  # type: ignore[misc]
-        return {item: names for item, names in now.items() if len(names) > 1 or names[0] != first[item]}
+            names.sort(key=lambda name, item=item: name[0] != first[item][0])  # type: ignore[misc]
+        return {item: names for item, names in now.items() if item in several or names != [first[item]]}
 
     def _faces(self, night: int) -> Path:
         return self.folder / f"{night:06d}.parquet"
@@ -181,12 +210,36 @@ def document_of(counts: Counts, road: dict[str, Any], *, fingerprint: str, dim: 
     return {"counts": asdict(counts), "road": road, "fingerprint": fingerprint, "dim": dim}
 
 
-def _renamed(table: pa.Table, names: dict[str, list[str]]) -> pa.Table:
-    items = table["item_id"].to_pylist()
-    uris = [names[item][0] if item in names else uri for item, uri in zip(items, table["uri"].to_pylist(), strict=True)]
-    others = [names[item][1:] if item in names else [] for item in items]
-    for name, values in (("uri", uris), ("other_uris", others)):
+def _is_of_item(table: pa.Table) -> pa.ChunkedArray:
+    """Return which rejects say what became of an item's bytes, under whatever name; the others are about one entry."""
+    of_entry = pa.array([Reason.DUPLICATE.value, Reason.QUARANTINED.value])
+    return pc.and_(pc.not_equal(table["item_id"], ""), pc.invert(pc.is_in(table["reason"], value_set=of_entry)))
+
+
+def _of_items(table: pa.Table) -> pa.Table:
+    return table.filter(_is_of_item(table))
+
+
+def _renamed(table: pa.Table, names: dict[str, list[tuple[str, str | None]]]) -> pa.Table:
+    called = [names.get(item) or [(uri, label)] for item, uri, label in _rows(table, ["item_id", "uri", "identity"])]
+    return _with(
+        table,
+        {
+            "uri": [one[0][0] for one in called],
+            "identity": [one[0][1] for one in called],
+            "other_uris": [[uri for uri, _ in one[1:]] for one in called],
+        },
+    )
+
+
+def _with(table: pa.Table, columns: dict[str, list[Any]]) -> pa.Table:
+    """Return the table with other values in some columns."""
+    for name, values in columns.items():
         place = table.schema.get_field_index(name)
         field = table.schema.field(place)
         table = table.set_column(place, field, pa.array(values, field.type))
     return table
+
+
+def _rows(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table[name].to_pylist() for name in columns), strict=True)

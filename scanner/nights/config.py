@@ -30,6 +30,7 @@ from scanner.documents import Section, read_document
 from scanner.errors import UsageError
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scanning.options import MEMORY_BYTES, ScanOptions
+from scanner.nights.listing import ALL_GONE
 from scanner.quantities import parse_bytes
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -48,6 +49,10 @@ class JobSection(Section):
 
     folder: PathText
     gone_max: float = Field(default=0.5, ge=0.0, le=1.0)
+
+    def share(self, *, allow_gone: bool) -> float:
+        """Return the share of its entries that a source may lose tonight."""
+        return ALL_GONE if allow_gone else self.gone_max
 
 
 class EmbedderSection(Section):

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from indexes import Index, build_index, open_index
+from indexes import Index, VectorBatch, build_index, open_index
 from indexes.atomic import sync_folder
 from scanner import artefacts
 from scanner.jobs.embedding.intake import RoadIntake
 from scanner.jobs.folders import remove_folder
-from scanner.jobs.indexing.build import Block, blocks_of, recipe_of, write_account
+from scanner.jobs.indexing.build import Block, add_new, blocks_of, recipe_of, write_account
 from scanner.jobs.options import FaceOptions
+from scanner.nights.same_way import check_same_way
 from scanner.nights.take import Fresh
 from scanner.progress import Progress
 from scanner.search import check_fingerprint
+
+_NAMED: Final = ("item_id", "uri", "identity")
+_ROWS: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,8 @@ class KeptIndex:
             else:
                 index = self._build(intake)
             write_account(index, intake, self.specs, resume=True)
-        if fresh.items_gone and self.path.exists():
-            self._remove(open_index(self.path), fresh.items_gone)
+        if fresh.names_changed and self.path.exists():
+            self._follow(fresh.seen)
 
     def _build(self, intake: RoadIntake) -> Index:
         made = self.path.with_name(f".{self.path.name}.building")
@@ -75,22 +83,51 @@ class KeptIndex:
         return open_index(self.path)
 
     def _add(self, index: Index, intake: RoadIntake) -> None:
-        there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
-        blocks = blocks_of(intake, self.progress, schema=index.schema, leave_out=there)
-        new: Iterator[Block] = (block for block in blocks if len(block[0]))
-        first = next(new, None)
-        if first is not None:
-            index.add(_chain(first, new))
+        check_same_way(index.manifest.embedder, intake.description, where=self.path)
+        add_new(index, intake, self.progress)
 
-    def _remove(self, index: Index, items: frozenset[str]) -> None:
+    def _follow(self, seen: pa.Table) -> None:
+        """Take out references of which no entry is left; where it has another name or label now, the reference gets that one.
+
+        A reference is never changed: it is added again with the same vector, and then the old one is removed, so that a
+        second call after a kill finds what is left to do.
+        """
+        index = open_index(self.path)
         references = index.references()
-        ids = references.ids[references.live_rows()]
-        gone = pc.is_in(index.column("item_id"), value_set=pa.array(sorted(items), pa.string()))
-        chosen = ids[gone.to_numpy()]
-        if len(chosen):
-            index.remove(chosen, clock=self.clock)
+        rows = references.live_rows()
+        named = pa.table({name: index.column(name) for name in _NAMED})
+        stale = pc.invert(pc.is_in(_keys(named), value_set=_keys(seen))).to_numpy()
+        if not stale.any():
+            return
+        old = references.ids[rows[stale]]
+        there = set(index.column("face_id").filter(pa.array(~stale)).to_pylist())
+        blocks = (block for block in self._renamed(index, old, seen, there) if len(block[0]))
+        first = next(blocks, None)
+        if first is not None:
+            open_index(self.path).add(chain([first], blocks))
+        open_index(self.path).remove(old, clock=self.clock)
+
+    def _renamed(self, index: Index, ids: NDArray[np.int64], seen: pa.Table, there: set[str]) -> Iterator[Block]:
+        """Yield the references of items that are still there, as their entries are called now."""
+        names: dict[str, list[tuple[str, str | None]]] = {}
+        for item, *name in zip(*(seen[column].to_pylist() for column in _NAMED), strict=True):
+            names.setdefault(item, []).append(tuple(name))
+        references = index.references()
+        for start in range(0, len(ids), _ROWS):
+            some = ids[start : start + _ROWS]
+            vectors = references.gather(np.searchsorted(references.ids, some))
+            kept, rows = [], []
+            for place, row in enumerate(index.lookup(some, columns=index.schema.names).to_pylist()):
+                called = names.get(row["item_id"], [])
+                if called and row["face_id"] not in there:
+                    there.add(row["face_id"])
+                    first = next((one for one in called if one[0] == row["uri"]), called[0])
+                    others = [uri for uri, _ in called if uri != first[0]]
+                    rows.append({**row, "uri": first[0], "identity": first[1], "other_uris": others})
+                    kept.append(place)
+            yield VectorBatch(vectors[kept]), pa.Table.from_pylist(rows, index.schema)
 
 
-def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from rest
+def _keys(table: pa.Table) -> pa.ChunkedArray:
+    """Return item, name and label of each row as one text."""
+    return pc.binary_join_element_wise(*(table[name].fill_null("\0") for name in _NAMED), "\n")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scanner.nights.collection import Collection, document_of
+from scanner.nights.same_way import check_same_way
 from scanner.nights.take import Fresh
 
 
@@ -21,6 +22,7 @@ class KeptQueries:
         if fresh.parts is None or fresh.opened is None or not fresh.counts.entries:
             return
         collection = Collection(self.folder, fresh.seen)
+        check_same_way(collection.description, fresh.opened.description, where=self.folder)
         document = document_of(
             fresh.counts,
             fresh.opened.description,

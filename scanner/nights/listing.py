@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scanner import artefacts
-from scanner.errors import ScannerError
+from scanner.errors import ScannerError, SourceEmpty
 from scanner.jobs.options import SourceOptions
 from scanner.records import Item, Reject
 from scanner.sources import ChainedSource, Source
 from scanner.sources.folder import FolderSource
+from scanner.sources.names import INSIDE
 
 SEEN = pa.schema(
     [
@@ -25,12 +28,18 @@ SEEN = pa.schema(
         pa.field("stamp", pa.string(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("night", pa.int32(), nullable=False),
+        pa.field("identity", pa.string()),
     ]
 )
-"""One row an entry that was looked at: the source as the job names it, uri, stamp, the item that it was, and when.
+"""One row an entry that was looked at: the source as the job names it, uri, stamp, the item that it was, when, and its label.
 
-A file's `stamp` changes with its content (size, time of change, checksum); the entries of an archive have the archive's.
+A file's `stamp` changes with its content (size, time of change, checksum) and its label; the entries of an archive have the
+archive's.  `item_id` is "" where nobody looked at the bytes.
 """
+NOT_READ: Final = ""
+"""Stamp of a file that could not be read: it is tried again every night."""
+ALL_GONE: Final = math.inf
+"""A share that no source exceeds: forget what is gone, however much, also of a source that was emptied."""
 
 FRESH = pa.schema(
     [
@@ -57,13 +66,13 @@ class News:
     gone: pa.Array
     lost: tuple[tuple[str, str], ...]
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changed."""
-        return not self.fresh.num_rows and not len(self.gone)
 
+class Part(NamedTuple):
+    """A folder or archive: its rows of `FRESH`, the known uris that may still be there, and all that it names."""
 
-Part = tuple[pa.Table, pa.Array]
+    fresh: pa.Table
+    there: pa.Array
+    names: pa.Array
 
 
 def look(
@@ -76,6 +85,8 @@ def look(
 ) -> News:
     """Compare what the sources have with what was seen.
 
+    A file or archive that two sources name belongs to the first of them.
+
     Args:
         specs: sources, as the job names them and as they can be opened.
         sources: how they are read.
@@ -83,37 +94,43 @@ def look(
         gone_max: a source that lost more than this share of its entries counts as lost, not as emptied.
         again: calls what looks at one source, more than once where that may help.
     """
-    fresh, lost = [FRESH.empty_table()], list[tuple[str, str]]()
+    fresh, names, lost = [FRESH.empty_table()], [pa.array([], pa.string())], list[tuple[str, str]]()
     no_more = seen.filter(_not_in(seen["spec"], pa.array([name for name, _ in specs], pa.string())))
     gone = [no_more["uri"].combine_chunks()]  # of sources that the job names no longer
-    for name, spec in specs:
+    for name, spec in dict(specs).items():
         before = seen.filter(pc.equal(seen["spec"], name))
         try:
-            found = again(lambda: [_compare(part, name, before) for part in parts_of(sources.open([spec]))])  # noqa: B023
+            found = again(lambda: [_compare(part, name, sources, before) for part in _opened(sources, spec)])  # noqa: B023
         except ScannerError as error:
-            lost.append((name, str(error)))
-            continue
-        missing = before["uri"].filter(_not_in(before["uri"], pa.concat_arrays([there for _, there in found])))
+            is_empty = isinstance(error, SourceEmpty) and before.num_rows
+            if not is_empty or gone_max < ALL_GONE:
+                lost.append((name, f"{error} {_IF_MEANT}" if is_empty else str(error)))
+                continue
+            found = []
+        there = pa.concat_arrays([pa.array([], pa.string()), *(part.there for part in found)])
+        missing = before["uri"].filter(_not_in(before["uri"], there))
         if before.num_rows and len(missing) > gone_max * before.num_rows:
             lost.append((name, _too_many_gone(spec, len(missing), before.num_rows)))
             continue
         gone.append(missing.combine_chunks())
-        fresh += [rows for rows, _ in found]
+        for part in found:
+            key = pc.if_else(pc.equal(part.fresh["uri"], ""), part.fresh["part"], part.fresh["uri"])
+            fresh.append(part.fresh.filter(_not_in(key, pa.concat_arrays(names))))
+            names.append(part.names)
     return News(pa.concat_tables(fresh), pa.concat_arrays(gone), tuple(lost))
 
 
-def _compare(part: Source, name: str, before: pa.Table) -> Part:
-    """Return the rows of `FRESH` of a folder or archive, and the known uris that may still be there."""
+def _compare(part: Source, name: str, sources: SourceOptions, before: pa.Table) -> Part:
     if isinstance(part, FolderSource):
         uris, stamps = (pa.array(column, pa.string()) for column in zip(*part.stamps(), strict=True))
         new = _not_in(_keys(uris, stamps), _keys(before["uri"], before["stamp"]))
-        return _rows(name, part.uri, uris.filter(new), stamps.filter(new)), uris
-    inside = before.filter(pc.starts_with(before["uri"], part.uri))["uri"].combine_chunks()
-    stamp = f"{part.uri} {fingerprint_of(part)}"
-    if pc.any(pc.equal(before["stamp"], stamp)).as_py():
-        return FRESH.empty_table(), inside
+        return Part(_rows(name, part.uri, uris.filter(new), stamps.filter(new)), uris, uris)
+    inside = before["uri"].filter(_inside(before["uri"], part.uri)).combine_chunks()
+    stamp = f"{part.uri} {fingerprint_of(part)} {_changed_at(part)} {sources.identity_from}"
+    is_known = pc.any(pc.equal(before["stamp"], stamp)).as_py()
     # Which of its entries are gone is known when it has been read.
-    return _rows(name, part.uri, pa.array([""]), pa.array([stamp])), inside
+    rows = FRESH.empty_table() if is_known else _rows(name, part.uri, pa.array([""]), pa.array([stamp]))
+    return Part(rows, inside, pa.array([part.uri]))
 
 
 def _rows(name: str, part: str, uris: pa.Array, stamps: pa.Array) -> pa.Table:
@@ -136,9 +153,9 @@ class FreshSource:
         self._keep_out = keep_out
         self._listing = hashlib.sha256()
         parts: list[Source] = []
-        for name, spec in specs:
+        for name, spec in dict(specs).items():
             mine = fresh.filter(pc.equal(fresh["spec"], name))
-            for part in parts_of(sources.open([spec])) if mine.num_rows else ():
+            for part in _opened(sources, spec) if mine.num_rows else ():
                 rows = mine.filter(pc.equal(mine["part"], part.uri))
                 if not rows.num_rows:
                     continue
@@ -168,43 +185,56 @@ class Stamps:
 
     def __init__(self, fresh: pa.Table) -> None:
         rows = fresh.to_pylist()
-        self._files = {row["uri"]: (row["spec"], row["stamp"]) for row in rows if row["uri"]}
-        self._archives = sorted(
-            ((row["part"], (row["spec"], row["stamp"])) for row in rows if not row["uri"]), reverse=True
-        )
+        self._marks = {row["uri"] or row["part"]: (row["spec"], row["stamp"]) for row in rows}
+        self._archives = [row["part"] for row in rows if not row["uri"]]
 
     def of(self, uri: str) -> tuple[str, str]:
         """Return the source, as the job names it, and the stamp."""
-        found = self._files.get(uri)
-        if found is not None:
-            return found
-        return next(mark for part, mark in self._archives if uri.startswith(part))
+        place = len(uri)
+        while (found := self._marks.get(uri[:place])) is None:
+            place = uri.rindex(INSIDE, 0, place)  # of an entry of an archive, the archive's
+        return found
 
     def reread(self, known: pa.Array) -> pa.Array:
         """Return which of the known uris lie in archives that are read again."""
         inside = pa.array([False] * len(known), pa.bool_())
-        for part, _ in self._archives:
-            inside = pc.or_(inside, pc.starts_with(known, part))
+        for part in self._archives:
+            inside = pc.or_(inside, _inside(known, part))
         return known.filter(inside)
 
 
 def read_seen(path: Path) -> pa.Table:
     """Return what was seen so far."""
-    return artefacts.read_table(path, "seen") if path.exists() else SEEN.empty_table()
+    if not path.exists():
+        return SEEN.empty_table()
+    table = artefacts.read_table(path, "seen")
+    # Of an older scanner, which kept no labels and wrote other stamps: everything will be looked at again.
+    return (
+        table
+        if "identity" in table.column_names
+        else table.append_column("identity", pa.nulls(len(table), pa.string()))
+    )
 
 
-def parts_of(source: Source) -> Iterator[Source]:
+def _opened(sources: SourceOptions, spec: str) -> Iterator[Source]:
     """Yield the folders and archives of a source."""
-    if isinstance(source, ChainedSource):
-        for part in source.parts:
-            yield from parts_of(part)
-    else:
-        yield source
+    source = sources.open([spec])
+    yield from source.parts if isinstance(source, ChainedSource) else [source]
 
 
 def fingerprint_of(part: Source) -> str:
     """Return what changes when an archive's content does."""
     return hashlib.sha256(json.dumps(part.describe(), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _changed_at(part: Source) -> int:
+    """Return when a local archive was written: of a large one, the fingerprint looks at samples."""
+    path = Path(part.uri)
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _inside(uris: pa.Array, archive: str) -> pa.Array:
+    return pc.or_(pc.equal(uris, archive), pc.starts_with(uris, f"{archive}{INSIDE}"))
 
 
 def _keys(uris: pa.Array, stamps: pa.Array) -> pa.Array:
@@ -216,8 +246,11 @@ def _not_in(values: pa.Array, others: pa.Array) -> pa.Array:
     return pc.invert(pc.is_in(values, value_set=others))
 
 
+_IF_MEANT: Final = "Nothing of it was forgotten. If it is meant so, run the job once with --allow-gone."
+
+
 def _too_many_gone(spec: str, gone: int, before: int) -> str:
     return (
         f"{gone} of {before} entries of {spec} are gone since it was last looked at, more than the job's gone_max allows: "
-        "a mount may be missing. Nothing of it was forgotten. If it is meant so, run the job once with --allow-gone."
+        f"a mount may be missing. {_IF_MEANT}"
     )

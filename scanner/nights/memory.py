@@ -66,6 +66,8 @@ class Memory:
             return known, {"compared": state["compared"] if state["night"] == night else 0, "of": of}
         for folder in (self.folder.parent, self.folder):
             artefacts.make_private_folder(folder)
+        if state is None:  # its files are about to be written over
+            (self.folder / "state.json").unlink(missing_ok=True)
         step = Step(self.folder / "work", gallery, queries, known, search)
         new = step.pairs(inputs)
         if known.k:

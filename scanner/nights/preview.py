@@ -27,7 +27,7 @@ def preview(config: JobConfig, beside: Path, *, allow_gone: bool = False) -> dic
         allow_gone: as of `run_night`.
     """
     state = State(Path(place_of(config.job.folder, beside)))
-    gone_max = 1.0 if allow_gone else config.job.gone_max
+    gone_max = config.job.share(allow_gone=allow_gone)
     sets: dict[str, dict[str, Any]] = {}
     for kind, sections in (("candidates", config.candidates), ("nulls", config.null), ("queries", config.queries)):
         for section in sections:

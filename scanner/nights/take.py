@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from scanner.errors import RunMismatch
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
 from scanner.jobs.parts import Parts
-from scanner.nights.listing import FRESH, SEEN, FreshSource, Stamps, look, read_seen
+from scanner.nights.listing import FRESH, NOT_READ, SEEN, FreshSource, Stamps, look, read_seen
 from scanner.nights.patience import Patience
 from scanner.nights.quarantine import Quarantine
 from scanner.nights.walk import Marker, walk
@@ -81,7 +82,8 @@ class Fresh:
         counts: of new entries.
         opened: the road that they came by.
         seen: what the sources have now, a table of `SEEN`.
-        items_gone: ids of items of which no entry is left.
+        items_gone: how many items have no entry any more.
+        names_changed: whether any entry came, went, or has another item or label.
         kept_out: how many entries were erased before and are not taken in again.
     """
 
@@ -90,8 +92,9 @@ class Fresh:
     counts: Counts
     opened: OpenedRoad | None
     seen: pa.Table
-    items_gone: frozenset[str]
-    kept_out: int = 0
+    items_gone: int
+    names_changed: bool
+    kept_out: int
 
 
 class Kept(Protocol):
@@ -125,12 +128,12 @@ def take(
         return take(kept, way, seen_path=seen_path, work=work, night=night, gone_max=gone_max, progress=progress)
     account = {
         "new": asdict(found.counts),
-        "gone_entries": len(gone),
-        "gone_items": len(found.items_gone),
+        "gone_entries": len({*seen["uri"].to_pylist()} - {*found.seen["uri"].to_pylist()}),
+        "gone_items": found.items_gone,
         "kept_out": found.kept_out,
         "entries": found.seen.num_rows,
         "lost": [{"source": name, "why": why} for name, why in lost],
-        "changed": bool(found.counts.entries or len(found.items_gone) or found.seen.num_rows != seen.num_rows),
+        "changed": bool(found.counts.entries or found.names_changed),
     }
     kept.put(found)
     if not found.seen.equals(seen):
@@ -162,13 +165,72 @@ def _news(
     return artefacts.read_table(table, "fresh"), document["gone"], [(name, why) for name, why in document["lost"]]
 
 
+Entry = tuple[str, str]
+"""Uri and item: an archive may hold two members of one name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the last night saw of an entry."""
+
+    stamp: str
+    night: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What this night found of an entry that it read."""
+
+    identity: str | None
+    reason: str | None = None
+
+    def is_as(self, old: _Seen | None) -> bool:
+        """Say whether it is neither new nor another one: its bytes are known, or it cannot be read again."""
+        is_known = self.reason == Reason.DUPLICATE.value
+        return old is not None and (is_known or (self.reason == Reason.UNREADABLE.value and old.stamp == NOT_READ))
+
+
 def _embed(
     work: Path, way: Way, fresh: pa.Table, gone: Sequence[str], seen: pa.Table, night: int, progress: Progress
 ) -> Fresh:
-    stamps = Stamps(fresh)
-    old = {uri: (item, when) for uri, item, when in _columns(seen, "uri", "item_id", "night")}
+    old = {(uri, item): _Seen(*rest) for uri, item, *rest in _columns(seen, "uri", "item_id", "stamp", "night")}
+    parts, opened = _read(work, way, fresh, {item for _, item in old}, night, progress)
+    rejects = artefacts.stamped(artefacts.REJECTS, "rejects").empty_table()
+    found: dict[Entry, _Found] = {}
+    if parts is not None:
+        names = ("uri", "item_id", "identity")
+        for table in parts.faces(names):
+            found |= {(uri, item): _Found(*rest) for uri, item, *rest in _columns(table, *names)}
+        rejects = pa.concat_tables([rejects, *parts.rejects()])
+        whole = rejects.filter(pc.equal(rejects["level"], "item"))
+        found |= {(uri, item): _Found(*rest) for uri, item, *rest in _columns(whole, *names, "reason")}
+    counts = Counts() if parts is None else parts.counts()
+    # A file that was touched, or an archive to which something was appended: what is known in it is neither new nor twice.
+    same = {entry for entry, one in found.items() if one.is_as(old.get(entry))}
+    left_out = pa.array(
+        [
+            reason == Reason.ERASED.value or (uri, item) in same
+            for uri, item, reason in _columns(rejects, "uri", "item_id", "reason")
+        ],
+        pa.bool_(),
+    )
+    reasons = Counter(rejects.filter(left_out)["reason"].to_pylist())
+    found = {entry: one for entry, one in found.items() if one.reason != Reason.ERASED.value}
+    now = _seen_now(seen, found, same, old, gone, Stamps(fresh), night)
+    items = {item for _, item in old} - {*now["item_id"].to_pylist(), ""}
+    named = ["uri", "item_id", "identity"]
+    return Fresh(
+        parts, rejects.filter(pc.invert(left_out)), _without(counts, reasons), opened, now, len(items),
+        names_changed=not now.select(named).equals(seen.select(named)), kept_out=reasons[Reason.ERASED.value],
+    )  # fmt: skip
+
+
+def _read(
+    work: Path, way: Way, fresh: pa.Table, known: set[str], night: int, progress: Progress
+) -> tuple[Parts | None, OpenedRoad | None]:
+    """Read and embed what is fresh, going on behind finished shards; items that are known are duplicates."""
     if not fresh.num_rows:
-        return _fresh(None, artefacts.REJECTS.empty_table(), Counts(), None, [], old, seen, gone, stamps, night)
+        return None, None
     opened = way.road.opened
     source = FreshSource(way.specs, way.sources, fresh, keep_out=way.keep_out)
     parts = Parts(
@@ -178,7 +240,7 @@ def _embed(
     before = parts.counts()
     progress.stage(f"faces of {work.name}", total=source.count(), unit="images", done=before.entries)
     if before.entries == done * SHARD_ENTRIES:
-        known = {bytes.fromhex(item) for item, _ in old.values() if item}
+        met = {bytes.fromhex(item) for item in known if item}
 
         def look_closely(entries: Iterator[Item | Reject]) -> None:
             progress.note(f"{work.name}: the process died among some pictures: they are looked at one by one")
@@ -186,59 +248,42 @@ def _embed(
             progress.note(f"{work.name}: {found} of them {'is' if found == 1 else 'are'} put into quarantine")
 
         for shard in walk(
-            source, opened.road, first_shard=done, seen=lambda: parts.seen() | known, entries=SHARD_ENTRIES,
+            source, opened.road, first_shard=done, seen=lambda: parts.seen() | met, entries=SHARD_ENTRIES,
             marker=Marker(work / "walking.json"), look=look_closely,
         ):  # fmt: skip
             parts.write(shard)
             progress.advance(shard.counts.entries)
-    read = [(item, uri) for table in parts.faces(["item_id", "uri"]) for item, uri in _columns(table, "item_id", "uri")]
-    rejects = pa.concat_tables([artefacts.stamped(artefacts.REJECTS, "rejects").empty_table(), *parts.rejects()])
-    was_erased = pc.equal(rejects["reason"], Reason.ERASED.value)
-    kept_out, rejects = pc.sum(was_erased).as_py() or 0, rejects.filter(pc.invert(was_erased))
-    whole = rejects.filter(pc.equal(rejects["level"], "item"))
-    read += list(_columns(whole, "item_id", "uri"))
-    # A file that was touched, or an archive to which something was appended: what is known in it is neither new nor twice.
-    same = [
-        reason == Reason.DUPLICATE.value and old.get(uri, ("", 0))[0] == item
-        for item, uri, reason in _columns(rejects, "item_id", "uri", "reason")
-    ]
-    rejects = rejects.filter(pa.array([not one for one in same], pa.bool_()))
-    counts = _without(_without(parts.counts(), sum(same), Reason.DUPLICATE), kept_out, Reason.ERASED)
-    found = _fresh(parts, rejects, counts, opened, read, old, seen, gone, stamps, night)
-    return replace(found, kept_out=kept_out)
+    return parts, opened
 
 
-def _fresh(
-    parts: Parts | None, rejects: pa.Table, counts: Counts, opened: OpenedRoad | None, read: Sequence[tuple[str, str]],
-    old: dict[str, tuple[str, int]], seen: pa.Table, gone: Sequence[str], stamps: Stamps, night: int,
-) -> Fresh:  # fmt: skip
+def _seen_now(
+    seen: pa.Table, found: Mapping[Entry, _Found], same: set[Entry], old: Mapping[Entry, _Seen], gone: Sequence[str],
+    stamps: Stamps, night: int,
+) -> pa.Table:  # fmt: skip
     """Work out what the sources have now."""
-    names = {uri: item for item, uri in read}
-    left = pa.concat_arrays([pa.array([*gone, *names], pa.string()), stamps.reread(seen["uri"].combine_chunks())])
-    kept = seen.filter(pc.invert(pc.is_in(seen["uri"], value_set=left)))
+    uris = pa.array([*gone, *(uri for uri, _ in found)], pa.string())
+    left = pa.concat_arrays([uris, stamps.reread(seen["uri"].combine_chunks())])
     rows = []
-    for uri, item in names.items():
+    for (uri, item), one in found.items():
         spec, stamp = stamps.of(uri)
-        when = old[uri][1] if old.get(uri, (None, 0))[0] == item else night
-        rows.append((spec, uri, stamp, item, when))
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(SEEN)
-    new = pa.table([pa.array(c, f.type) for c, f in zip(columns, SEEN, strict=True)], schema=SEEN)
-    now = (
-        pa.concat_tables([kept.cast(SEEN), new]).sort_by([("spec", "ascending"), ("uri", "ascending")]).combine_chunks()
-    )
-    gone_items = {item for item, _ in old.values()} - set(now["item_id"].to_pylist()) - {""}
-    return Fresh(parts, rejects, counts, opened, now, frozenset(gone_items))
+        rows.append({
+            "spec": spec, "uri": uri, "stamp": NOT_READ if one.reason == Reason.UNREADABLE.value else stamp,
+            # Who takes a picture off the list of quarantine has it looked at.
+            "item_id": "" if one.reason == Reason.QUARANTINED.value else item,
+            "night": old[uri, item].night if (uri, item) in same else night, "identity": one.identity,
+        })  # fmt: skip
+    kept = seen.filter(pc.invert(pc.is_in(seen["uri"], value_set=left))).cast(SEEN)
+    now = pa.concat_tables([kept, pa.Table.from_pylist(rows, SEEN)])
+    return now.sort_by([(name, "ascending") for name in ("spec", "uri", "item_id")]).combine_chunks()
 
 
-def _without(counts: Counts, entries: int, reason: Reason) -> Counts:
-    """Leave out entries with one reason: those found as they were, and those that nothing is to be known of."""
-    reasons = {**counts.reasons, reason.value: counts.reasons.get(reason.value, 0) - entries}
-    if not reasons[reason.value]:
-        reasons.pop(reason.value)
-    less = replace(counts, entries=counts.entries - entries, reasons=reasons)
-    if reason is Reason.DUPLICATE:
-        return replace(less, duplicates=counts.duplicates - entries)
-    return replace(less, rejected=counts.rejected - entries)
+def _without(counts: Counts, left_out: Counter[str]) -> Counts:
+    """Leave out entries by reason: those found as they were, and those that nothing is to be known of."""
+    entries, duplicates = left_out.total(), left_out[Reason.DUPLICATE.value]
+    return replace(
+        counts, entries=counts.entries - entries, duplicates=counts.duplicates - duplicates,
+        rejected=counts.rejected - (entries - duplicates), reasons=dict(Counter(counts.reasons) - left_out),
+    )  # fmt: skip
 
 
 def _columns(table: pa.Table, *names: str) -> Any:

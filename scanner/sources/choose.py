@@ -8,7 +8,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Final
 
-from scanner.errors import SourceError, UsageError
+from scanner.errors import SourceEmpty, SourceError, UsageError
 from scanner.sources.base import Source
 from scanner.sources.chain import ChainedSource
 from scanner.sources.folder import FolderSource, Listed, listed_remote
@@ -66,7 +66,7 @@ def open_source(
     else:
         source = ChainedSource([_open_one(place, options) for place in places], uri=uri)
     if next(iter(source.entries()), None) is None:
-        raise SourceError(_empty_message(source, places))
+        raise SourceEmpty(_empty_message(source, places))
     return source
 
 
@@ -101,7 +101,7 @@ def expand(spec: str, storage_options: Mapping[str, Any] | None = None) -> list[
             found += [locate(path) for path in glob(one, recursive=True)]  # noqa: PTH207 - keeps the path as it was named
     if not found:
         message = f"Nothing matches {clean_uri(spec)}.  Check the pattern; in a shell, put it in quotes."
-        raise SourceError(message)
+        raise SourceEmpty(message)
     by_uri = {place.uri: place for place in found}
     return [by_uri[uri] for uri in sorted(by_uri)]
 

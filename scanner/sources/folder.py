@@ -74,12 +74,15 @@ class FolderSource:
         return len(self._listed)
 
     def stamps(self) -> list[tuple[str, str]]:
-        """Return of every entry its uri and a stamp that changes with its content: size, time of change, checksum.
+        """Return of every entry its uri and a stamp: size, time of change and checksum of its content, and its label.
 
         Clocks are in it, so it is for finding what is new, never for what is written into a result.
         """
         return [
-            (self._uri_of(e), f"{e.size}:{e.modified}:{e.checksum}:{e.problem and e.problem.value}")
+            (
+                self._uri_of(e),
+                f"{e.size}:{e.modified}:{e.checksum}:{e.problem and e.problem.value}:{self._identity_of(e)}",
+            )
             for e in self._listed
         ]
 
@@ -95,6 +98,9 @@ class FolderSource:
 
     def _uri_of(self, entry: Listed) -> str:
         return f"{self.uri}/{printable(entry.name)}" if entry.name else self.uri
+
+    def _identity_of(self, entry: Listed) -> str | None:
+        return identity_of(entry.name, self._options.identity_from, self._labels.get(entry.name))
 
     def entries(self, *, skip: int = 0) -> Iterator[Item | Reject]:
         """Yield in the order of the relative paths."""
@@ -116,7 +122,7 @@ class FolderSource:
 
     def _read(self, entry: Listed) -> Item | Reject:
         uri = self._uri_of(entry)
-        identity = identity_of(entry.name, self._options.identity_from, self._labels.get(entry.name))
+        identity = self._identity_of(entry)
         limit = self._options.bytes_max
         if entry.problem is not None:
             return Reject(uri, entry.problem, entry.detail, identity=identity)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from indexes.errors import IndexesError
 from indexes.sealed import unsealed
-from scanner.errors import SourceError, SourceStopped
+from scanner.errors import SourceEmpty, SourceError, SourceStopped
 from scanner.sources.generated import GENERATED
 from scanner.sources.missing import missing_message
 from scanner.sources.names import text_of
@@ -57,7 +57,7 @@ class Location:
         try:
             return dict(self.file_system.info(self.path))
         except FileNotFoundError:
-            raise SourceError(missing_message(self.uri, self.path, self.file_system)) from None
+            raise SourceEmpty(missing_message(self.uri, self.path, self.file_system)) from None
         except Exception as error:  # noqa: BLE001 - every network library has errors of its own
             raise stopped(self.uri, error) from None
 

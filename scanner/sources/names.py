@@ -19,6 +19,8 @@ IMAGE_SUFFIXES: Final = frozenset(
 )
 NAME_CHARS_MAX: Final = 4096
 """The longest name that is kept, as of a path on Linux; a tar can give each of its members a name of a megabyte."""
+INSIDE: Final = "!/"
+"""Stands between the uri of an archive and the name of an entry."""
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
 
@@ -62,7 +64,7 @@ def text_of(path: str) -> str:
 
 def member_uri(archive_uri: str, name: str) -> str:
     """Return `ARCHIVE!/member`."""
-    return f"{archive_uri}!/{plain_name(name).lstrip('/')}"
+    return f"{archive_uri}{INSIDE}{plain_name(name).lstrip('/')}"
 
 
 def identity_of(name: str, identity_from: IdentityFrom, label: str | None) -> str | None:

@@ -163,17 +163,12 @@ def add(
     )  # fmt: skip
     check_fingerprint(index, intake.fingerprint, what="what was to be added")
     meter.stage("index", total=intake.counts().faces or None, unit="faces")
-    there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
     before, size_before = open_index(path), _size_bytes(path)  # `index` itself will know of what was added
-    new = (block for block in blocks_of(intake, meter, schema=index.schema, leave_out=there) if len(block[0]))
-    first = next(new, None)
-    if first is None:
-        if not resume:
-            intake.done()
-            raise NothingScanned(f"Every item of the source is in {path} already; nothing was added.")
-    else:
-        index.add(chain([first], new))
+    if add_new(index, intake, meter):
         index = open_index(path)
+    elif not resume:
+        intake.done()
+        raise NothingScanned(f"Every item of the source is in {path} already; nothing was added.")
     write_account(index, intake, specs, resume=resume)
     taken = _write_costs(
         index, meter, intake, specs, sources, options, resume=resume, before=before, size_before=size_before
@@ -181,6 +176,16 @@ def add(
     counts = intake.counts()
     intake.done()
     return BuildResult(path, index.rows, index.rows - before.rows, counts, taken)
+
+
+def add_new(index: Index, intake: Intake, progress: Progress) -> bool:
+    """Add the faces of items that an index has not; return whether there were any."""
+    there = {*index.column("item_id").to_pylist(), *index.column("face_id").to_pylist()} - {""}
+    new = (block for block in blocks_of(intake, progress, schema=index.schema, leave_out=there) if len(block[0]))
+    first = next(new, None)
+    if first is not None:
+        index.add(chain([first], new))
+    return first is not None
 
 
 def _listed(source: str | Sequence[str]) -> list[str]:

@@ -185,11 +185,12 @@ def _matches_table(
 def _crops_table(
     table: pa.Table, decided: _Decided, galleries: Sequence[Gallery], seen: set[tuple[str, int]]
 ) -> pa.Table:
-    """Return every matched face's crop once: of the queries, and of references whose index keeps crops."""
+    """Return every matched face's crop once: of queries and of references for which one was kept."""
+    schema = artefacts.CROPS.remove(4).append(artefacts.CROP_FIELD)  # some may have none
     matched = np.unique(decided.query_row)
     chosen = table.select(["id", "crop_png"]).take(pa.array(matched))
     queries = {"side": ["query"] * len(matched), "query_id": chosen["id"], "crop_png": chosen["crop_png"]}
-    tables = [artefacts.table_of(artefacts.CROPS, queries)]
+    tables = [artefacts.table_of(schema, queries)]
     for number, gallery in enumerate(galleries):
         ids = np.unique(decided.reference_id[decided.gallery == number])
         new = np.array([i for i in ids.tolist() if (gallery.name, i) not in seen], np.int64)
@@ -197,6 +198,6 @@ def _crops_table(
         crops = gallery.stored.lookup(new, columns=["crop_png"])["crop_png"]
         n = len(new)
         columns = {"side": ["reference"] * n, "index": [gallery.name] * n, "reference_id": new, "crop_png": crops}
-        found = artefacts.table_of(artefacts.CROPS.remove(4).append(artefacts.CROP_FIELD), columns)
-        tables.append(found.filter(found["crop_png"].is_valid()).cast(artefacts.CROPS))
-    return pa.concat_tables(tables)
+        tables.append(artefacts.table_of(schema, columns))
+    found = pa.concat_tables(tables)
+    return found.filter(found["crop_png"].is_valid()).cast(artefacts.CROPS)

@@ -180,7 +180,7 @@ def test_patience_ends(pictures: Path, monkeypatch) -> None:
 
     slept: list[float] = []
 
-    def stopped(part, name, before):
+    def stopped(_part, name, *_rest):
         raise SourceStopped(f"{name} does not answer.")
 
     night(pictures)
