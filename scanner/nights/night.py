@@ -15,7 +15,7 @@ from typing import Any
 from indexes.atomic import write_json
 from indexes.errors import DiskFullError, IndexesError
 from scanner import artefacts
-from scanner.erasing import Retention, apply_retention, erased_before
+from scanner.erasing import Retention, apply_retention, erased_before, is_begun
 from scanner.errors import NothingScanned, ScannerError, UsageError
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
@@ -78,6 +78,11 @@ def run_night(
     state.make()
     state.check()
     with one_at_a_time(state):
+        if is_begun(state.folder):
+            raise UsageError(
+                f"An erasure in {state.folder} was interrupted, and the night waits for it. End it with the call that began "
+                f"it, such as: scanner erase {state.folder} --identity LABEL --everywhere"
+            )
         night = _Night(config, beside, state, clock, Meter(progress or Silent()), allow_gone=allow_gone)
         night.patience = patience or night.patience
         return night.run()
@@ -88,10 +93,10 @@ class _Night:
         self, config: JobConfig, beside: Path, state: State, clock: Clock, meter: Meter, *, allow_gone: bool
     ) -> None:
         self.config, self.beside, self.state, self.clock, self.meter = config, beside, state, clock, meter
-        self.gone_max = 1.0 if allow_gone else config.job.gone_max
+        self.gone_max = config.job.share(allow_gone=allow_gone)
         self.faces = config.faces(beside)
         self.road = Road(self.faces, keep_crops=config.scan.with_crops)
-        self.number = 1 + max(state.finished(), default=0)
+        self.number = state.next_number()
         self.resumed = state.tonight.exists()
         self.errors: list[dict[str, str]] = []
         self.patience = Patience()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from indexes import Engine, References
+from indexes import Engine, References, open_index
 from indexes.atomic import encode_json, write_json
+from indexes.manifest import MANIFEST_NAME
 from scanner import artefacts
 from scanner.jobs.folders import remove_folder, sweep
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.scanning.evidence import file_sha256
 from scanner.jobs.scanning.evidence_tables import NEAREST
 from scanner.jobs.scanning.options import ScanOptions
 from scanner.jobs.scanning.prepare import Prepared, prepare
@@ -59,7 +62,7 @@ class SetRun:
             "options": {
                 **asdict(self.options),
                 "null": [Path(path).name for path in self.options.null],
-                "calibrate_on": self.options.calibrate_on and Path(self.options.calibrate_on).name,
+                "calibrate_on": self.options.calibrate_on and _state_of(self.options.calibrate_on),
             },
             "specs": self.specs,
             "code": code_sha256(),
@@ -108,6 +111,16 @@ class SetRun:
             )
             total = {name: total[name] + took[name] for name in total}
         return known, total
+
+
+def _state_of(calibrate_on: str) -> str:
+    """Return what changes when that does on which the threshold is calibrated."""
+    path = Path(calibrate_on)
+    if (path / MANIFEST_NAME).is_file():
+        return f"{path.name} {open_index(path).manifest_sha256}"
+    if path.is_file():
+        return f"{path.name} {file_sha256(path)}"
+    return json.dumps(SourceOptions().open([calibrate_on]).describe(), sort_keys=True)
 
 
 def _engine(options: ScanOptions, gallery: Gallery, references: References) -> Engine:

@@ -63,6 +63,11 @@ class State:
         found = [path.parent.name for path in self.nights.glob("[0-9]*/night.json")]
         return sorted(int(name) for name in found if name.isdigit())
 
+    def next_number(self) -> int:
+        """Return the number of a new night: one that also no night used whose work was erased before it ended."""
+        used = [*self.nights.glob("[0-9]*"), *self.folder.glob("queries/*/[0-9]*.json")]
+        return 1 + max((int(path.stem) for path in used if path.stem.isdigit()), default=0)
+
     def last(self) -> dict[str, Any] | None:
         """Return the account of the last finished night."""
         numbers = self.finished()
