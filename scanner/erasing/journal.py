@@ -174,7 +174,7 @@ def write_records(plan: Plan, *, left: int, unknown: int) -> list[Path]:
         artefacts.make_private_folder(folder)
         sweep(folder)
         salt = hashlib.sha256(f"salt\n{plan.receipt}\n{number}".encode()).hexdigest()
-        never_again(home, plan.known.items, salt=salt)
+        never_again(home, {*plan.known.items, *plan.known.places()}, salt=salt)
         record = folder / f"{number:04d}.json"
         write_json(
             record,

@@ -89,6 +89,10 @@ class Known:
         sets = (self.labels, self.uris, self.items, self.names, self.orphans, self.references)
         return sum(map(len, sets)) + sum(map(len, self.vectors.values()))
 
+    def places(self) -> set[str]:
+        """Return the places of pictures that are to go."""
+        return self.uris | {name.partition("\0")[0] for name in self.names}
+
     def add_vectors(self, fingerprint: str, vectors: NDArray[np.float32]) -> None:
         """Remember erased vectors of one embedder, each once."""
         if len(vectors):

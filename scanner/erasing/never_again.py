@@ -3,7 +3,8 @@
     is_erased = erased_before(state)
     if is_erased(item.item_id): ...
 
-`HOME/erasures/never-again.json` has a salt and, of each picture, the first 128 bits of SHA-256(salt, newline, item id).
+`HOME/erasures/never-again.json` has a salt and, of each picture, the first 128 bits of SHA-256(salt, newline, item id); and the
+same of its places, for files of which no byte can be read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _VERSION: Final = 1
 
 
 def erased_before(home: Path) -> Callable[[str], bool]:
-    """Return a function that says of an item id whether the picture was erased from a folder.
+    """Return a function that says of an item id, or of a place, whether the picture was erased from a folder.
 
     Args:
         home: the folder that has the records, such as that of a nightly job.
@@ -34,19 +35,19 @@ def erased_before(home: Path) -> Callable[[str], bool]:
     path = home / RECORDS / _NAME
     document: Mapping[str, Any] = artefacts.read_json(path) if path.exists() else {}
     salt, pictures = str(document.get("salt", "")), frozenset(document.get("pictures", ()))
-    return lambda item_id: bool(pictures) and _salted(salt, item_id) in pictures
+    return lambda picture: bool(pictures) and _salted(salt, picture) in pictures
 
 
-def never_again(home: Path, items: Collection[str], *, salt: str) -> None:
-    """Remember erased pictures; a file that is there keeps its own salt, and the same again changes nothing."""
-    if not items:
+def never_again(home: Path, erased: Collection[str], *, salt: str) -> None:
+    """Remember erased item ids and places; a file that is there keeps its own salt, and the same again changes nothing."""
+    if not erased:
         return
     path = home / RECORDS / _NAME
     old: Mapping[str, Any] = artefacts.read_json(path) if path.exists() else {}
     salt = str(old.get("salt", salt))
-    pictures = {*old.get("pictures", ()), *(_salted(salt, item) for item in items)}
+    pictures = {*old.get("pictures", ()), *(_salted(salt, picture) for picture in erased)}
     write_json(path, {"format": _FORMAT, "format_version": _VERSION, "salt": salt, "pictures": sorted(pictures)})
 
 
-def _salted(salt: str, item_id: str) -> str:
-    return hashlib.sha256(f"{salt}\n{item_id}".encode()).hexdigest()[:32]
+def _salted(salt: str, picture: str) -> str:
+    return hashlib.sha256(f"{salt}\n{picture}".encode()).hexdigest()[:32]

@@ -53,7 +53,7 @@ class Way:
         road: how pictures become vectors.
         quarantine: those that are left out.
         patience: with sources that do not answer.
-        is_erased: says of an item id whether the picture was erased from this job; see `scanner.erasing`.
+        is_erased: says of an item id, or of the place of a file without, whether the picture was erased from this job; see `scanner.erasing`.
     """
 
     specs: Sequence[tuple[str, str]]
@@ -66,7 +66,7 @@ class Way:
     def keep_out(self, entries: Iterator[Item | Reject]) -> Iterator[Item | Reject]:
         """Pass entries on; what was erased, or is in quarantine, as rejects.  Of what was erased not even the name is kept."""
         for entry in self.quarantine.keep_out(entries):
-            if isinstance(entry, Item | Reject) and entry.item_id and self.is_erased(entry.item_id):
+            if self.is_erased(entry.item_id or entry.uri):
                 yield Reject("", Reason.ERASED)
             else:
                 yield entry

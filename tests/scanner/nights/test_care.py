@@ -13,7 +13,7 @@ from indexes import open_index
 from indexes.errors import LockedError
 from indexes.lock import write_lock
 from scanner import artefacts
-from scanner.erasing import Wanted, erase_everywhere
+from scanner.erasing import Wanted, erase_everywhere, search_everywhere
 from scanner.errors import UsageError
 from scanner.nights.deadline import StoppedForTonight
 from scanner.progress import Silent
@@ -158,3 +158,14 @@ def test_a_threshold_that_is_calibrated_elsewhere_moves_with_what_it_is_calibrat
 
     at = [artefacts.read_json(run_of(one) / "run.json")["threshold"] for one in (first, second)]
     assert at[0] != at[1]
+
+
+def test_nor_do_files_of_the_erased_of_which_no_byte_could_be_read(folder: Path) -> None:
+    (folder / "people" / name(2) / "empty.png").write_bytes(b"")
+    night(folder)
+    erase(folder / "state")
+    (folder / "people" / name(2) / "empty.png").touch()
+    second = night(folder)
+
+    assert search_everywhere([folder / "state"], Wanted(identities=(name(2),))).left == ()
+    assert second.account["sets"]["candidates"]["people"]["kept_out"] == 3
