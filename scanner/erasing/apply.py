@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import TemplateError
-
-from indexes.errors import IndexesError
 from scanner.erasing.documents import clean_document
 from scanner.erasing.journal import Plan
+from scanner.erasing.pages import make_again
 from scanner.erasing.pictures import count_again, erased_stems, rewrite_tar
 from scanner.erasing.references import erase_references
 from scanner.erasing.tables import Lost, rewrite_tables
-from scanner.errors import ScannerError
 from scanner.jobs.folders import remove_folder, sweep
 from scanner.progress import Progress
-from scanner.report.audit_page import write_audit_page
-from scanner.report.dedupe_page import write_dedupe_page
-from scanner.report.page import write_page
 
 
 def carry_out(plan: Plan, progress: Progress) -> None:
@@ -40,7 +34,7 @@ def carry_out(plan: Plan, progress: Progress) -> None:
     for path in filter(Path.is_file, plan.documents):
         _document(path, lost_by.get(path.parent), plan)
     for path in plan.pages:
-        _page(path)
+        make_again(path)
     for path, ids in plan.indexes.items():
         erase_references(path, ids, request=plan.request, at=plan.at)
         progress.advance(1)
@@ -71,17 +65,3 @@ def _document(path: Path, lost: Lost | None, plan: Plan) -> None:
         path, plan.known, rows=rows, pointers={} if lost is None else lost.pointers, commitment=plan.commitment,
         erased_at=plan.erased_at,
     )  # fmt: skip
-
-
-def _page(path: Path) -> None:
-    """Make a page again from what is left; where that cannot be done, remove it."""
-    folder = path.parent
-    kinds = {"dedupe.json": write_dedupe_page, "audit.json": write_audit_page, "run.json": write_page}
-    write = next((write for name, write in kinds.items() if (folder / name).is_file()), None)
-    try:
-        if write is not None:
-            write(folder)
-            return
-    except (ScannerError, IndexesError, TemplateError, LookupError, ValueError, TypeError, OSError):
-        pass
-    path.unlink(missing_ok=True)

@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Final
 
 from scanner import artefacts
+from scanner.erasing.pages import make_again
+from scanner.erasing.walk import PAGE
 from scanner.errors import ArtefactError, UsageError
 from scanner.jobs.folders import remove_folder
-from scanner.report.page import write_page
 
 _NIGHTS: Final = "nights"
 _CROPS: Final = "crops.parquet"
@@ -93,7 +95,7 @@ def apply_retention(state: str | Path, rules: Retention, *, now: datetime, dry_r
     folder = Path(state) / _NIGHTS
     if not folder.is_dir():
         raise UsageError(f"{state} is no folder of a nightly job: it has no folder {_NIGHTS}.")
-    nights = sorted((path for path in folder.iterdir() if path.name.isdigit() and path.is_dir()), reverse=True)
+    nights = _ended(folder)
     old = {night for place, night in enumerate(nights) if _is_old(night, place, rules.nights, rules.older_than, now)}
     bare = {night for place, night in enumerate(nights) if _is_old(night, place, *rules.of_crops, now)}
     named = {run for night in nights if night not in old for run in _named(night)}
@@ -109,6 +111,12 @@ def apply_retention(state: str | Path, rules: Retention, *, now: datetime, dry_r
             _remove_crops(path)
     kept = sum(bool(_runs(night)) for night in nights) - (len({run.parent for run in runs}) if dry_run else 0)
     return Retained(tuple(runs), tuple(crops), size, kept)
+
+
+def _ended(folder: Path) -> list[Path]:
+    """Return the nights up to the last that ended, the newest first; what a later one has put in place is not touched."""
+    nights = sorted((path for path in folder.iterdir() if path.name.isdigit() and path.is_dir()), reverse=True)
+    return list(dropwhile(lambda night: not (night / "night.json").is_file(), nights))
 
 
 def _is_old(night: Path, place: int, count: int | None, age: timedelta | None, now: datetime) -> bool:
@@ -165,12 +173,8 @@ def _remove_crops(path: Path) -> None:
     folder, gone = path.parent, _gone(path.parent)
     if path.exists():
         path.replace(gone)
-    page = folder / "report.html"
-    if page.exists():
-        try:
-            write_page(folder)
-        except ArtefactError:
-            page.unlink()
+    if (folder / PAGE).exists():
+        make_again(folder / PAGE)
     gone.unlink(missing_ok=True)
 
 

@@ -150,3 +150,24 @@ def test_an_account_that_cannot_be_read_gives_a_night_no_age(job: Path) -> None:
     apply_retention(job, Retention(older_than=timedelta(days=1)), now=NOW)
 
     assert nights_with(job, "run.json") == [1, 3, 5]
+
+
+def test_a_night_that_has_not_ended_counts_as_none(job: Path) -> None:
+    shutil.copytree(job / "nights" / "000005", job / "nights" / "000006")
+    (job / "nights" / "000006" / "night.json").unlink()
+
+    apply_retention(job, Retention(nights=1), now=NOW)
+
+    assert nights_with(job, "run.json") == [5, 6]
+
+
+def test_a_page_that_cannot_be_made_again_goes_with_its_crops(job: Path) -> None:
+    run = job / "nights" / "000001" / "gen"
+    summary = (run / "run.json").read_text()
+    (run / "run.json").write_text(summary.replace('"versions"', '"other"').replace('"results"', '"others"'))
+
+    apply_retention(job, Retention(crop_nights=4), now=NOW)
+
+    assert not (run / "report.html").exists()
+    assert not (run / "crops.parquet").exists()
+    assert [path.name for path in run.glob(".*")] == []
