@@ -138,14 +138,14 @@ class _Night:
             write_json(mark, {"night": self.number})
 
     def _look_again(self, sets: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> None:
-        """Let the next start look again for sources that were lost: without them there was nothing to scan.
+        """Let the next start look at the sources again: as they are there was nothing to scan.
 
         It is another night's: what this one put in place under its number stays as it is.
         """
         write_json(self.state.tonight / "night.json", {"night": self.number + 1})
         for kind, of in sets.items():
             for name, account in of.items():
-                if account is not None and account["lost"]:
+                if account is not None:  # of a set that failed, what is finished is kept
                     remove_folder(self.state.tonight / kind / name)
 
     def _galleries(self, kind: str) -> dict[str, dict[str, Any] | None]:

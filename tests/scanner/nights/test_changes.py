@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from drawn_people import name, photos_of, png, write_members, write_people, write_tar
-from small_job import job, night, put, run_of, table
+from small_job import job, night, put, run_of, table, with_null
 
 from scanner import artefacts
+from scanner.errors import UsageError
 from scanner.images import decode_item
 from scanner.nights.night import NightResult
 from scanner.nights.quarantine import Quarantine
@@ -343,3 +344,15 @@ def test_another_way_to_find_faces_needs_another_folder(folder: Path) -> None:
     assert whys.keys() == {"candidates/people", "queries/gen"}
     assert all("select" in why and "[job] folder" in why for why in whys.values())
     assert_as_at_once(folder, night(folder))
+
+
+def test_what_a_start_that_could_scan_nothing_asked_for_is_found_by_the_next(tmp_path: Path) -> None:
+    write_people(tmp_path / "people", photos_of(range(8), range(2)))
+    for number in (2, 3, 4, 40):
+        put(tmp_path, f"gen/{number}.png", number, 5)
+    config = job(**with_null(tmp_path))
+    with pytest.raises(UsageError, match="8 identities; at least 10"):
+        night(tmp_path, config)
+    write_people(tmp_path / "people", photos_of(range(8, 25), range(2)))
+
+    assert night(tmp_path, config).account["sets"]["candidates"]["people"]["entries"] == 50
