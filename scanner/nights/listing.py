@@ -196,11 +196,11 @@ class Stamps:
         return found
 
     def reread(self, known: pa.Array) -> pa.Array:
-        """Return which of the known uris lie in archives that are read again."""
-        inside = pa.array([False] * len(known), pa.bool_())
+        """Return which of the known uris are read again: files, and whatever lies in archives."""
+        again = pc.is_in(known, value_set=pa.array(list(self._marks), pa.string()))
         for part in self._archives:
-            inside = pc.or_(inside, _inside(known, part))
-        return known.filter(inside)
+            again = pc.or_(again, _inside(known, part))
+        return known.filter(again)
 
 
 def read_seen(path: Path) -> pa.Table:

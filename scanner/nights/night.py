@@ -77,6 +77,7 @@ def run_night(
     state = State(Path(place_of(config.job.folder, beside)))
     state.make()
     state.check()
+    state.check_keys()
     with one_at_a_time(state):
         if is_begun(state.folder):
             raise UsageError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexes.atomic import write_json
+from indexes.sealed import open_file
 from scanner import artefacts
 from scanner.errors import ArtefactError, UsageError
 from scanner.jobs.folders import remove_folder, sweep
@@ -133,6 +134,11 @@ class State:
                 f"{mark} says format {found.get('format')!r}, version {found.get('format_version')!r}; this scanner reads "
                 f"{FORMAT!r}, version {VERSION}. Use the scanner that wrote it."
             )
+
+    def check_keys(self) -> None:
+        """Raise SealError when faces that are kept are sealed and their key is not there: new ones would be kept unsealed."""
+        for path in (*self.folder.glob("queries/*/*.parquet"), *self.folder.glob("*/*.idx/segments/*/rows.parquet")):
+            open_file(path).close()
 
 
 @contextmanager

@@ -261,8 +261,7 @@ def _seen_now(
     stamps: Stamps, night: int,
 ) -> pa.Table:  # fmt: skip
     """Work out what the sources have now."""
-    uris = pa.array([*gone, *(uri for uri, _ in found)], pa.string())
-    left = pa.concat_arrays([uris, stamps.reread(seen["uri"].combine_chunks())])
+    left = pa.concat_arrays([pa.array(gone, pa.string()), stamps.reread(seen["uri"].combine_chunks())])
     rows = []
     for (uri, item), one in found.items():
         spec, stamp = stamps.of(uri)

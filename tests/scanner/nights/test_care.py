@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from drawn_people import name, photos_of, write_people
+from drawn_people import name, photos_of, png, write_people
 from small_job import job, night, put, run_of, table
 
 from indexes import open_index
-from indexes.errors import LockedError
+from indexes.errors import IndexesError, LockedError
+from indexes.keys import TEXT_VARIABLE
 from indexes.lock import write_lock
+from indexes.sealed import is_sealed
 from scanner import artefacts
 from scanner.erasing import Wanted, erase_everywhere, search_everywhere
 from scanner.errors import UsageError
 from scanner.nights.deadline import StoppedForTonight
 from scanner.progress import Silent
+from scanner.records import content_id
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -169,3 +173,32 @@ def test_nor_do_files_of_the_erased_of_which_no_byte_could_be_read(folder: Path)
 
     assert search_everywhere([folder / "state"], Wanted(identities=(name(2),))).left == ()
     assert second.account["sets"]["candidates"]["people"]["kept_out"] == 3
+
+
+def test_without_the_key_of_what_is_kept_nothing_is_written_unsealed(folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv(TEXT_VARIABLE, base64.b64encode(bytes(range(32))).decode())
+    night(folder)
+    sealed = {path for path in (folder / "state").rglob("*") if path.is_file() and is_sealed(path)}
+    put(folder, "gen/5.png", 5, 5)
+    write_people(folder / "people", photos_of([20], range(2)))
+    with monkeypatch.context() as forgotten:
+        forgotten.delenv(TEXT_VARIABLE)
+        with pytest.raises((IndexesError, UsageError), match="SCANNER_KEY"):
+            night(folder)
+    files = [path for path in (folder / "state").rglob("*.parquet") if path not in sealed]
+    assert [path for path in files if "embedding" in artefacts.open_parquet(path).schema_arrow.names] == []
+    result = night(folder)
+
+    assert result.exit_code == 0
+    assert table(run_of(result), "queries").num_rows == 5
+    assert is_sealed(folder / "state" / "queries" / "gen" / "000002.parquet")
+
+
+def test_a_file_that_has_become_an_erased_picture_is_no_longer_what_it_was(folder: Path) -> None:
+    night(folder)
+    erase(folder / "state", wanted=Wanted(item_ids=(content_id(png(4, 5)),)))
+    (folder / "gen" / "2.png").write_bytes(png(4, 5))
+    result = night(folder)
+
+    assert {Path(uri).name for uri in table(run_of(result), "queries")["uri"].to_pylist()} == {"3.png", "40.png"}
+    assert result.account["sets"]["queries"]["gen"]["entries"] == 2
