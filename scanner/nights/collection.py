@@ -138,24 +138,19 @@ class Collection:
         tables = {night: artefacts.read_table(self._rejects(night), "rejects") for night, _ in self._documents}
         looked_at = {item: night for night, table in tables.items() for item in _of_items(table)["item_id"].to_pylist()}
         for night, table in tables.items():
-            of_item = _is_of_item(table).to_pylist()
-            uris, items = table["uri"].to_pylist(), table["item_id"].to_pylist()
-            first = [self._names[item][0] if item in self._names else None for item in items]
-            keep = [
-                item in there and looked_at[item] == night
-                if whole
-                else when.get((uri, "" if reason == Reason.QUARANTINED.value else item)) == night
-                and not (reason == Reason.DUPLICATE.value and one and one[0] == uri)
-                for uri, item, reason, whole, one in zip(
-                    uris, items, table["reason"].to_pylist(), of_item, first, strict=True
-                )
-            ]
-            called = [
-                one if one and whole else (uri, identity)
-                for uri, identity, whole, one in zip(uris, table["identity"].to_pylist(), of_item, first, strict=True)
-            ]
-            columns = {"uri": [uri for uri, _ in called], "identity": [identity for _, identity in called]}
-            yield _with(table, columns).filter(pa.array(keep, pa.bool_()))
+            kept = []
+            for row, is_of_item in zip(table.to_pylist(), _is_of_item(table).to_pylist(), strict=True):
+                item, reason = row["item_id"], row["reason"]
+                first = self._names.get(item, [None])[0]
+                if is_of_item:
+                    if item in there and looked_at[item] == night:
+                        kept.append(row if first is None else {**row, "uri": first[0], "identity": first[1]})
+                    continue
+                entry = row["uri"], "" if reason == Reason.QUARANTINED.value else item
+                is_itself = reason == Reason.DUPLICATE.value and first is not None and first[0] == row["uri"]
+                if when.get(entry) == night and not is_itself:
+                    kept.append(row)
+            yield pa.Table.from_pylist(kept, table.schema)
 
     def counts(self) -> Counts:
         """Return what became of every entry that is there now."""

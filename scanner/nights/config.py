@@ -24,7 +24,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from scanner.documents import Section, read_document
 from scanner.errors import UsageError
@@ -32,9 +32,21 @@ from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scanning.options import MEMORY_BYTES, ScanOptions
 from scanner.nights.listing import ALL_GONE
 from scanner.quantities import parse_bytes
+from scanner.sources.generated import GENERATED
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 PathText = Annotated[str, Field(min_length=1)]
+
+
+def _no_generator(spec: str) -> str:
+    if spec.startswith(GENERATED):
+        raise ValueError(
+            "a generator makes the same images every night: write them once with scanner generate, and name their folder"
+        )
+    return spec
+
+
+SourceText = Annotated[PathText, AfterValidator(_no_generator)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -73,7 +85,7 @@ class QueriesSection(Section):
     """`[[queries]]`: faces that are scanned, such as the samples of one generator; each has a run of its own every night."""
 
     name: Name
-    sources: tuple[PathText, ...] = Field(min_length=1)
+    sources: tuple[SourceText, ...] = Field(min_length=1)
 
 
 class GallerySection(Section):
@@ -87,7 +99,7 @@ class GallerySection(Section):
     """
 
     name: Name
-    sources: tuple[PathText, ...] = ()
+    sources: tuple[SourceText, ...] = ()
     index: PathText | None = None
     identity_from: Literal["labels", "folder", "name", "nothing"] = "labels"
 

@@ -21,8 +21,8 @@ from scanner.jobs.embedding.intake import RoadIntake
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.indexing.build import Block, add_new, blocks_of, recipe_of, write_account
 from scanner.jobs.options import FaceOptions
+from scanner.nights.entries import Fresh
 from scanner.nights.same_way import check_same_way
-from scanner.nights.take import Fresh
 from scanner.progress import Progress
 from scanner.search import check_fingerprint
 

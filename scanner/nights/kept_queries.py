@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scanner.nights.collection import Collection, document_of
+from scanner.nights.entries import Fresh
 from scanner.nights.same_way import check_same_way
-from scanner.nights.take import Fresh
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from indexes.atomic import sync_folder, write_json
 from scanner import artefacts
@@ -18,13 +16,14 @@ from scanner.errors import RunMismatch
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.options import FaceOptions, OpenedRoad, SourceOptions, open_road
 from scanner.jobs.parts import Parts
-from scanner.nights.listing import FRESH, NOT_READ, SEEN, FreshSource, Stamps, look, read_seen
+from scanner.nights.entries import Fresh, settle
+from scanner.nights.listing import FRESH, SEEN, FreshSource, look, read_seen
 from scanner.nights.patience import Patience
 from scanner.nights.quarantine import Quarantine
 from scanner.nights.walk import Marker, walk
 from scanner.pipeline import SHARD_ENTRIES
 from scanner.progress import Progress
-from scanner.records import Counts, Item, Reason, Reject
+from scanner.records import Item, Reason, Reject
 
 TAKEN = "taken.json"
 _SEEN_NOW = "seen.parquet"
@@ -70,31 +69,6 @@ class Way:
                 yield Reject("", Reason.ERASED)
             else:
                 yield entry
-
-
-@dataclass(frozen=True, slots=True)
-class Fresh:
-    """What a night brought to a set, ready to be put where it is kept.
-
-    Attributes:
-        parts: finished shards of new faces; None where nothing was read.
-        rejects: new rejects, a table of `artefacts.REJECTS`.
-        counts: of new entries.
-        opened: the road that they came by.
-        seen: what the sources have now, a table of `SEEN`.
-        items_gone: how many items have no entry any more.
-        names_changed: whether any entry came, went, or has another item or label.
-        kept_out: how many entries were erased before and are not taken in again.
-    """
-
-    parts: Parts | None
-    rejects: pa.Table
-    counts: Counts
-    opened: OpenedRoad | None
-    seen: pa.Table
-    items_gone: int
-    names_changed: bool
-    kept_out: int
 
 
 class Kept(Protocol):
@@ -165,68 +139,16 @@ def _news(
     return artefacts.read_table(table, "fresh"), document["gone"], [(name, why) for name, why in document["lost"]]
 
 
-Entry = tuple[str, str]
-"""Uri and item: an archive may hold two members of one name."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the last night saw of an entry."""
-
-    stamp: str
-    night: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What this night found of an entry that it read."""
-
-    identity: str | None
-    reason: str | None = None
-
-    def is_as(self, old: _Seen | None) -> bool:
-        """Say whether it is neither new nor another one: its bytes are known, or it cannot be read again."""
-        is_known = self.reason == Reason.DUPLICATE.value
-        return old is not None and (is_known or (self.reason == Reason.UNREADABLE.value and old.stamp == NOT_READ))
-
-
 def _embed(
     work: Path, way: Way, fresh: pa.Table, gone: Sequence[str], seen: pa.Table, night: int, progress: Progress
 ) -> Fresh:
-    old = {(uri, item): _Seen(*rest) for uri, item, *rest in _columns(seen, "uri", "item_id", "stamp", "night")}
-    parts, opened = _read(work, way, fresh, {item for _, item in old}, night, progress)
-    rejects = artefacts.stamped(artefacts.REJECTS, "rejects").empty_table()
-    found: dict[Entry, _Found] = {}
-    if parts is not None:
-        names = ("uri", "item_id", "identity")
-        for table in parts.faces(names):
-            found |= {(uri, item): _Found(*rest) for uri, item, *rest in _columns(table, *names)}
-        rejects = pa.concat_tables([rejects, *parts.rejects()])
-        whole = rejects.filter(pc.equal(rejects["level"], "item"))
-        found |= {(uri, item): _Found(*rest) for uri, item, *rest in _columns(whole, *names, "reason")}
-    counts = Counts() if parts is None else parts.counts()
-    # A file that was touched, or an archive to which something was appended: what is known in it is neither new nor twice.
-    same = {entry for entry, one in found.items() if one.is_as(old.get(entry))}
-    left_out = pa.array(
-        [
-            reason == Reason.ERASED.value or (uri, item) in same
-            for uri, item, reason in _columns(rejects, "uri", "item_id", "reason")
-        ],
-        pa.bool_(),
-    )
-    reasons = Counter(rejects.filter(left_out)["reason"].to_pylist())
-    found = {entry: one for entry, one in found.items() if one.reason != Reason.ERASED.value}
-    now = _seen_now(seen, found, same, old, gone, Stamps(fresh), night)
-    items = {item for _, item in old} - {*now["item_id"].to_pylist(), ""}
-    named = ["uri", "item_id", "identity"]
-    return Fresh(
-        parts, rejects.filter(pc.invert(left_out)), _without(counts, reasons), opened, now, len(items),
-        names_changed=not now.select(named).equals(seen.select(named)), kept_out=reasons[Reason.ERASED.value],
-    )  # fmt: skip
+    known = {bytes.fromhex(item) for item in seen["item_id"].to_pylist() if item}
+    parts, opened = _read(work, way, fresh, known, night, progress)
+    return settle(parts, opened, fresh, gone, seen, night)
 
 
 def _read(
-    work: Path, way: Way, fresh: pa.Table, known: set[str], night: int, progress: Progress
+    work: Path, way: Way, fresh: pa.Table, known: set[bytes], night: int, progress: Progress
 ) -> tuple[Parts | None, OpenedRoad | None]:
     """Read and embed what is fresh, going on behind finished shards; items that are known are duplicates."""
     if not fresh.num_rows:
@@ -240,7 +162,6 @@ def _read(
     before = parts.counts()
     progress.stage(f"faces of {work.name}", total=source.count(), unit="images", done=before.entries)
     if before.entries == done * SHARD_ENTRIES:
-        met = {bytes.fromhex(item) for item in known if item}
 
         def look_closely(entries: Iterator[Item | Reject]) -> None:
             progress.note(f"{work.name}: the process died among some pictures: they are looked at one by one")
@@ -248,42 +169,9 @@ def _read(
             progress.note(f"{work.name}: {found} of them {'is' if found == 1 else 'are'} put into quarantine")
 
         for shard in walk(
-            source, opened.road, first_shard=done, seen=lambda: parts.seen() | met, entries=SHARD_ENTRIES,
+            source, opened.road, first_shard=done, seen=lambda: parts.seen() | known, entries=SHARD_ENTRIES,
             marker=Marker(work / "walking.json"), look=look_closely,
         ):  # fmt: skip
             parts.write(shard)
             progress.advance(shard.counts.entries)
     return parts, opened
-
-
-def _seen_now(
-    seen: pa.Table, found: Mapping[Entry, _Found], same: set[Entry], old: Mapping[Entry, _Seen], gone: Sequence[str],
-    stamps: Stamps, night: int,
-) -> pa.Table:  # fmt: skip
-    """Work out what the sources have now."""
-    left = pa.concat_arrays([pa.array(gone, pa.string()), stamps.reread(seen["uri"].combine_chunks())])
-    rows = []
-    for (uri, item), one in found.items():
-        spec, stamp = stamps.of(uri)
-        rows.append({
-            "spec": spec, "uri": uri, "stamp": NOT_READ if one.reason == Reason.UNREADABLE.value else stamp,
-            # Who takes a picture off the list of quarantine has it looked at.
-            "item_id": "" if one.reason == Reason.QUARANTINED.value else item,
-            "night": old[uri, item].night if (uri, item) in same else night, "identity": one.identity,
-        })  # fmt: skip
-    kept = seen.filter(pc.invert(pc.is_in(seen["uri"], value_set=left))).cast(SEEN)
-    now = pa.concat_tables([kept, pa.Table.from_pylist(rows, SEEN)])
-    return now.sort_by([(name, "ascending") for name in ("spec", "uri", "item_id")]).combine_chunks()
-
-
-def _without(counts: Counts, left_out: Counter[str]) -> Counts:
-    """Leave out entries by reason: those found as they were, and those that nothing is to be known of."""
-    entries, duplicates = left_out.total(), left_out[Reason.DUPLICATE.value]
-    return replace(
-        counts, entries=counts.entries - entries, duplicates=counts.duplicates - duplicates,
-        rejected=counts.rejected - (entries - duplicates), reasons=dict(Counter(counts.reasons) - left_out),
-    )  # fmt: skip
-
-
-def _columns(table: pa.Table, *names: str) -> Any:
-    return zip(*(table[name].to_pylist() for name in names), strict=True)
