@@ -30,7 +30,7 @@ from scanner.erasing.pictures import erased_stems
 from scanner.erasing.proof import search
 from scanner.erasing.references import check_unlocked, learn_from_index, needs_compacting
 from scanner.erasing.tables import Lost, count_lost, learn_from, local_of, told
-from scanner.erasing.walk import LEFT, Folder, Found, home_of, jobs_of, walk
+from scanner.erasing.walk import LEFT, TONIGHT, Folder, Found, home_of, jobs_of, walk
 from scanner.erasing.work import learn_from_work, names_manifest
 from scanner.errors import UsageError
 from scanner.progress import Progress, Silent
@@ -160,6 +160,8 @@ def _look(
 ) -> tuple[Plan, Found]:
     """Find everything that has to go: round by round, since a picture found in one place leads to others."""
     found, known = walk(roots), Known.of(wanted)
+    nights = (job / TONIGHT for job in jobs_of(roots))  # what waits there would be taken in by the next start
+    found.work = sorted({*found.work, *filter(Path.is_dir, nights)})
     numbers = {home: journal.next_number(home) for home in homes}
     plan = Plan(roots, numbers, wanted, known, clock(), request, receipt())
     plan.unreadable = {str(path): why for path, why in found.unreadable.items()}

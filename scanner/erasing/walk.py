@@ -33,6 +33,7 @@ SHARD: Final = re.compile(r"(images|reconstructions)-[0-9]{6}\.tar")
 _WORK: Final = re.compile(r"unfinished|\..+\.(work|gone|building|parts)")
 LEFT: Final = re.compile(r"\..+\.([0-9]+)\.tmp|\.crops\.parquet\.gone")
 """What a process that was killed left behind; the number is the process's."""
+TONIGHT: Final = "tonight"
 _JOB: Final = "job.json"
 _JOB_FORMAT: Final = "identity-leak-job"
 _ACCOUNT: Final = re.compile(r"[0-9]{4}\.json")
@@ -127,7 +128,7 @@ def _folders(root: Path, found: Found) -> Iterator[tuple[Path, list[str]]]:
         for name in sorted(folders):
             if (path / name).is_symlink():
                 found.unknown.append(path / name)
-            elif _WORK.fullmatch(name) or (name == "tonight" and _JOB in files):
+            elif _WORK.fullmatch(name) or (name == TONIGHT and _JOB in files):
                 found.work.append(path / name)
             elif not (name == JOURNAL or (index and name in _INDEX_FOLDERS) or _is_records(path / name)):
                 kept.append(name)

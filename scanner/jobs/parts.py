@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from indexes.atomic import write_json
 from scanner import artefacts
@@ -142,11 +143,16 @@ def face_columns(faces: Sequence[Face]) -> dict[str, Any]:
 
 def vectors_of(table: pa.Table) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Return the `embedding` column as (n, d) float32, C-contiguous."""
-    column = table["embedding"].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    dim = column.type.list_size
-    return np.ascontiguousarray(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim), np.float32)
+    return np.ascontiguousarray(matrix_of(table["embedding"]), np.float32)
+
+
+def matrix_of(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return lists of one length k as a matrix (n, k)."""
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], column.type)
+    values: NDArray[Any] = whole.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(-1, column.type.list_size)
 
 
 def _rejects_table(schema: pa.Schema, items: Iterable[Reject], faces: Iterable[Reject]) -> pa.Table:

@@ -42,8 +42,8 @@ def summary_of(
                 "unchanged": run["unchanged"],
                 "verdict": run["verdict"] and run["verdict"]["state"],
                 **run["results"],
-                "new": 0 if run["unchanged"] else run["diff"]["findings"]["new"],
-                "gone": 0 if run["unchanged"] else run["diff"]["findings"]["gone"],
+                "new": run["diff"]["findings"]["new"],
+                "gone": run["diff"]["findings"]["gone"],
                 "named": run["diff"]["findings"]["named_now"],
             }
             for name, run in runs.items()

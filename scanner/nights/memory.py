@@ -26,9 +26,10 @@ from indexes import Hits
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.jobs.folders import remove_folder
+from scanner.jobs.parts import matrix_of
 from scanner.nights.comparing import Step
 from scanner.nights.known import Known, Queries, Search
-from scanner.nights.pair_files import lists_of, matrix_of, read_pairs, write_columns, write_pairs
+from scanner.nights.pair_files import lists_of, read_pairs, write_columns, write_pairs
 from scanner.search import Gallery
 
 MARGIN: Final = 0.02

@@ -64,7 +64,7 @@ def samples(account: Mapping[str, Any] | None, costs: Mapping[str, Any] | None) 
         yield "comparisons_spared", label, run["of"] - run["compared"]
         yield "matches", label, run["results"]["matches"]
         yield "findings", label, findings["now"]
-        yield "findings_new", label, 0 if run["unchanged"] else findings["new"]
+        yield "findings_new", label, findings["new"]
         yield "identities_named", label, findings["named_now"]
 
 

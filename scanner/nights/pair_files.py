@@ -33,12 +33,3 @@ def write_columns(path: Path, name: str, columns: dict[str, Any]) -> None:
 def lists_of(matrix: NDArray[Any]) -> pa.FixedSizeListArray:
     """Return a matrix (n, k) as n lists."""
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
-
-
-def matrix_of(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Return lists of one length as a matrix (n, k)."""
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], column.type)
-    values: NDArray[Any] = whole.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, column.type.list_size)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from indexes.atomic import write_json
+from indexes.errors import LockedError
+from indexes.lock import LOCK_NAME, write_lock
 from indexes.sealed import open_file
 from scanner import artefacts
 from scanner.errors import ArtefactError, UsageError
@@ -148,26 +149,20 @@ def one_at_a_time(state: State) -> Iterator[None]:
     Raises:
         UsageError: another process holds it; says which.
     """
-    descriptor = os.open(state.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack.enter_context(write_lock(state.folder))
+        except LockedError:
             raise UsageError(
                 f"The job in {state.folder} is being run by process {holder(state) or 'unknown'}. Wait for it, or see "
                 "how far it is with: scanner status"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
 
 
 def holder(state: State) -> int | None:
     """Return the process that runs the job at the moment, if one does."""
-    path = state.folder / "lock"
+    path = state.folder / LOCK_NAME
     if not path.exists():
         return None
     with path.open("rb") as file:

@@ -99,7 +99,7 @@ def _last(state: State) -> dict[str, Any] | None:
                 "unchanged": run["unchanged"],
                 **run["results"],
                 "verdict": run["verdict"] and run["verdict"]["state"],
-                "new": 0 if run["unchanged"] else run["diff"]["findings"]["new"],
+                "new": run["diff"]["findings"]["new"],
             }
             for name, run in account["runs"].items()
         },

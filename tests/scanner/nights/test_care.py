@@ -202,3 +202,16 @@ def test_a_file_that_has_become_an_erased_picture_is_no_longer_what_it_was(folde
 
     assert {Path(uri).name for uri in table(run_of(result), "queries")["uri"].to_pylist()} == {"3.png", "40.png"}
     assert result.account["sets"]["queries"]["gen"]["entries"] == 2
+
+
+def test_what_waits_in_an_unfinished_night_does_not_bring_the_erased_back(folder: Path) -> None:
+    night(folder)
+    write_people(folder / "people", photos_of([2, 20], [5]))
+    with pytest.raises(StoppedForTonight):
+        night(folder, progress=StopAt("index of"))
+    erase(folder / "state" / "candidates")
+    result = night(folder)
+
+    labels = open_index(folder / "state" / "candidates" / "people.idx").column("identity").to_pylist()
+    assert (labels.count(name(2)), labels.count(name(20))) == (0, 1)
+    assert result.account["sets"]["candidates"]["people"]["kept_out"] == 3
