@@ -30,7 +30,7 @@ class Fresh:
         counts: of new entries.
         opened: the road that they came by.
         seen: what the sources have now, a table of `SEEN`.
-        items_gone: how many items have no entry any more.
+        items_gone: ids of items of which no entry is left.
         names_changed: whether any entry came, went, or has another item or label.
         kept_out: how many entries were erased before and are not taken in again.
     """
@@ -40,7 +40,7 @@ class Fresh:
     counts: Counts
     opened: OpenedRoad | None
     seen: pa.Table
-    items_gone: int
+    items_gone: frozenset[str]
     names_changed: bool
     kept_out: int
 
@@ -103,10 +103,10 @@ def settle(
     reasons = Counter(rejects.filter(left_out)["reason"].to_pylist())
     found = {entry: one for entry, one in found.items() if one.reason != Reason.ERASED.value}
     now = _seen_now(seen, found, same, old, gone, Stamps(fresh), night)
-    items = {item for _, item in old} - {*now["item_id"].to_pylist(), ""}
+    items_gone = {item for _, item in old} - {*now["item_id"].to_pylist(), ""}
     named = ["uri", "item_id", "identity"]
     return Fresh(
-        parts, rejects.filter(pc.invert(left_out)), _without(counts, reasons), opened, now, len(items),
+        parts, rejects.filter(pc.invert(left_out)), _without(counts, reasons), opened, now, frozenset(items_gone),
         names_changed=not now.select(named).equals(seen.select(named)), kept_out=reasons[Reason.ERASED.value],
     )  # fmt: skip
 

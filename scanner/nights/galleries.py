@@ -63,7 +63,7 @@ class KeptIndex:
                 index = self._build(intake)
             write_account(index, intake, self.specs, resume=True)
         if fresh.names_changed and self.path.exists():
-            self._follow(fresh.seen)
+            self._follow(fresh.seen, fresh.items_gone)
 
     def _build(self, intake: RoadIntake) -> Index:
         made = self.path.with_name(f".{self.path.name}.building")
@@ -86,7 +86,7 @@ class KeptIndex:
         check_same_way(index.manifest.embedder, intake.description, where=self.path)
         add_new(index, intake, self.progress)
 
-    def _follow(self, seen: pa.Table) -> None:
+    def _follow(self, seen: pa.Table, items_gone: frozenset[str]) -> None:
         """Take out references of which no entry is left; where it has another name or label now, the reference gets that one.
 
         A reference is never changed: it is added again with the same vector, and then the old one is removed, so that a
@@ -96,11 +96,16 @@ class KeptIndex:
         references = index.references()
         rows = references.live_rows()
         named = pa.table({name: index.column(name) for name in _NAMED})
-        stale = pc.invert(pc.is_in(_keys(named), value_set=_keys(seen))).to_numpy()
+        mine = pa.concat_arrays([seen["item_id"].combine_chunks(), pa.array(sorted(items_gone), pa.string())])
+        other = pc.invert(pc.is_in(_keys(named), value_set=_keys(seen)))
+        stale = pc.and_(other, pc.is_in(named["item_id"], value_set=mine)).to_numpy()
         if not stale.any():
             return
+        seen = seen.filter(pc.is_in(seen["item_id"], value_set=named["item_id"].filter(pa.array(stale))))
         old = references.ids[rows[stale]]
-        there = set(index.column("face_id").filter(pa.array(~stale)).to_pylist())
+        faces = index.column("face_id")
+        good = faces.filter(pa.array(~stale))
+        there = set(good.filter(pc.is_in(good, value_set=faces.filter(pa.array(stale)))).to_pylist())
         blocks = (block for block in self._renamed(index, old, seen, there) if len(block[0]))
         first = next(blocks, None)
         if first is not None:

@@ -103,7 +103,7 @@ def take(
     account = {
         "new": asdict(found.counts),
         "gone_entries": len({*seen["uri"].to_pylist()} - {*found.seen["uri"].to_pylist()}),
-        "gone_items": found.items_gone,
+        "gone_items": len(found.items_gone),
         "kept_out": found.kept_out,
         "entries": found.seen.num_rows,
         "lost": [{"source": name, "why": why} for name, why in lost],

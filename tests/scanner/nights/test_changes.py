@@ -356,3 +356,21 @@ def test_what_a_start_that_could_scan_nothing_asked_for_is_found_by_the_next(tmp
     write_people(tmp_path / "people", photos_of(range(8, 25), range(2)))
 
     assert night(tmp_path, config).account["sets"]["candidates"]["people"]["entries"] == 50
+
+
+def test_references_that_somebody_added_by_hand_stay(folder: Path) -> None:
+    from drawn_people import BY_FOLDER, FACES
+
+    from indexes import open_index
+    from scanner.jobs.indexing.build import add
+
+    night(folder)
+    index = folder / "state" / "candidates" / "people.idx"
+    write_people(folder / "more", photos_of([40], range(2)))
+    add(index, str(folder / "more"), faces=FACES, sources=BY_FOLDER)
+    (folder / "people" / name(2)).rename(folder / "people" / "somebody")
+    (folder / "people" / name(3) / "0.png").unlink()
+    night(folder)
+
+    labels = open_index(index).column("identity").to_pylist()
+    assert [labels.count(one) for one in (name(40), name(2), "somebody", name(3))] == [2, 0, 2, 1]
