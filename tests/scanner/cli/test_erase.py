@@ -39,6 +39,7 @@ def folder(tmp_path: Path) -> Path:
         options = ScanOptions(threshold=0.8, embedded_by="net")
         scan(str(sources / "queries.parquet"), against=root / "people.idx", out=place / "gen", options=options)
         (place / "costs.json").write_text('{"ended_at": "2026-01-01T00:00:00+00:00"}')
+        (place / "night.json").write_text('{"format": "identity-leak-night", "runs": {}}')
     return root
 
 
