@@ -112,6 +112,9 @@ class Database:
             self.close()
             raise
         self.tables = tuple(row[0] for row in self._root.execute("SHOW TABLES").fetchall())
+        unqualified = "FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
+        engines = self._root.execute(f"SELECT lower(view_name) {unqualified}").fetchall()
+        self._engines = frozenset(name for (name,) in engines)
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +211,7 @@ class Database:
             raise QueryError(f"The SQL has {size} bytes, and {SQL_BYTES_MAX} are allowed. Give values as parameters.")
         try:
             ((tree,),) = cursor.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()
-            refuse_all_but_select(json.loads(tree), sql, self.tables)
+            refuse_all_but_select(json.loads(tree), sql, self.tables, engines=self._engines)
         except RecursionError as error:
             raise QueryError("The SQL is nested too deeply. Write it with fewer brackets.") from error
         except duckdb.Error as error:

@@ -23,15 +23,24 @@ _NODES = {
 _TABLE_FUNCTIONS = {"unnest", "json_each", "json_tree"}
 _FUNCTIONS_REFUSED = {
     "getenv", "current_setting", "current_query", "which_secret", "stats", "write_log", "query", "query_table",
-    "nextval", "currval", "setval", "setseed",
+    "json_serialize_plan", "json_serialize_sql", "json_deserialize_sql", "nextval", "currval", "setval", "setseed",
     "sleep_ms", "range", "generate_series", "repeat", "lpad", "rpad", "format", "printf", "bitstring", "levenshtein", "editdist3", "damerau_levenshtein",
+    "list_resize", "array_resize", "list_reduce", "array_reduce", "reduce",
 }  # fmt: skip
 """Functions that tell of the machine, that remember something, or that take any time and memory in one step: the engine
 looks at its limits between steps."""
 
 
-def refuse_all_but_select(tree: Mapping[str, Any], sql: str, views: Collection[str]) -> None:
+def refuse_all_but_select(
+    tree: Mapping[str, Any], sql: str, views: Collection[str], *, engines: Collection[str] = ()
+) -> None:
     """Look through a syntax tree as `json_serialize_sql` gives it.
+
+    Args:
+        tree: of `sql`.
+        sql: to name places in it.
+        views: tables that may be read.
+        engines: names of the engine's own tables, in lower case.
 
     Raises:
         QueryError: it is not one SELECT over `views`, or uses something that is not allowed here; says what and where.
@@ -44,7 +53,12 @@ def refuse_all_but_select(tree: Mapping[str, Any], sql: str, views: Collection[s
     if len(tree["statements"]) != 1:
         raise QueryError(f"One statement at a time is answered, and these are {len(tree['statements'])}.")
     nodes = list(_nodes(tree["statements"]))
-    known = {name.lower() for name in views} | {name.lower() for node in nodes for name in _named_in(node)}
+    named = {name for node in nodes for name in _named_in(node)}
+    for name in named:
+        # Where such a name holds is not looked at, so outside of it the engine must find nothing under it: no file, no table.
+        if not name.isidentifier() or name.lower() in engines:
+            raise QueryError(f"WITH {name!r}: a word of letters, digits and _ is expected, and no table of the engine.")
+    known = {name.lower() for name in {*views, *named}}
     for node in nodes:
         said = _fault(node, known)
         if said:

@@ -156,10 +156,23 @@ TELLS = [
     "SELECT pg_get_viewdef(1)",
     "SELECT getenv('HOME')",
     "SELECT write_log('x')",
+    "SELECT json_serialize_plan('SELECT current_setting(''allowed_paths'')', optimize := true)",
+    "WITH sqlite_master AS (FROM sqlite_master) FROM sqlite_master",
+    "WITH a AS (FROM duckdb_views), duckdb_views AS (SELECT 1) FROM a",
+    "FROM (WITH pg_views AS (SELECT 1) FROM pg_views), pg_views",
+    'FROM (WITH "Duckdb_Columns" AS (SELECT 1) SELECT 2), duckdb_columns',
+    "FROM (WITH \"secret.csv\" AS (SELECT 1) SELECT 2), 'secret.csv'",
+]
+AT_ONCE = [
+    "SELECT len(list_resize([1], 20000000, 7))",
+    "SELECT len(array_resize(['x'], 20000000, 'yyyy'))",
+    "SELECT list_reduce(['x', 'x'], lambda a, b: a || a)",
+    "SELECT reduce(['x', 'x'], lambda a, b: a || a)",
+    "SELECT array_reduce(['x', 'x'], lambda a, b: a || a)",
 ]
 
 
-@pytest.mark.parametrize("sql", [*READS, *WRITES, *CHANGES, *SETTINGS, *OTHERS, *TELLS])
+@pytest.mark.parametrize("sql", [*READS, *WRITES, *CHANGES, *SETTINGS, *OTHERS, *TELLS, *AT_ONCE])
 def test_sql_that_reaches_out_is_refused_and_leaves_nothing(database: Database, run: Path, sql: str):
     before = sorted(path.name for path in run.parent.rglob("*"))
 
@@ -210,7 +223,7 @@ def test_variables_of_the_caller_are_no_tables(database: Database):
 def test_what_only_reads_passes(database: Database):
     for sql, rows in {
         "SHOW TABLES": 9, "DESCRIBE matches": 16, "SUMMARIZE rejects": 8, "FROM matches": 1, "TABLE matches": 1, "VALUES (1), (2)": 2,
-        "WITH matches AS (SELECT 1) FROM matches": 1, "SELECT 1 UNION ALL SELECT 2": 2, "FROM main.matches": 1,
+        "WITH matches AS (SELECT 1) FROM matches": 1, 'WITH columns AS (SELECT 1), "größte" AS (FROM columns) FROM größte': 1, "SELECT 1 UNION ALL SELECT 2": 2, "FROM main.matches": 1,
         "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 5) FROM t": 5,
         "PIVOT matches ON verdict IN ('match') USING count(*)": 1, "SELECT unnest([1, 2, 3])": 3, "FROM unnest([1, 2])": 2,
         "SELECT DISTINCT ON (run) * FROM matches ORDER BY run, score DESC LIMIT 10 OFFSET 0": 1,
