@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pyarrow as pa
 
 from scanner import artefacts
-from scanner.errors import QueryError
+from scanner.errors import ArtefactError, QueryError
 from scanner.report.run_rows import read_rows
 from scanner.report.runs import find_runs, run_labels
 from scanner.report.select_only import SQL_BYTES_MAX, refuse_all_but_select
@@ -40,6 +40,8 @@ TABLES: Final = {
     "rejects": artefacts.REJECTS,
 }
 """Views over a Parquet file of each run, with the columns of these schemas after those of `KEY`."""
+ALWAYS: Final = frozenset({"matches", "queries", "rejects"})
+"""Every run has these: one that is not there is damage, not a run without matches."""
 KEY: Final = (pa.field("run", pa.string()), pa.field("row_id", pa.int64()))
 """The run, and the number of the row in the run's table, from 0: together they name a row."""
 BIOMETRIC_TABLES: Final = ("samples", "crops")
@@ -112,9 +114,8 @@ class Database:
             self.close()
             raise
         self.tables = tuple(row[0] for row in self._root.execute("SHOW TABLES").fetchall())
-        unqualified = "FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
-        engines = self._root.execute(f"SELECT lower(view_name) {unqualified}").fetchall()
-        self._engines = frozenset(name for (name,) in engines)
+        engines = "SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
+        self._engines = frozenset(name for (name,) in self._root.execute(engines).fetchall())
 
     def __enter__(self) -> Self:
         return self
@@ -229,10 +230,10 @@ class Database:
         alike: dict[tuple[str, ...], dict[str, str]] = {}
         for folder, label in zip(self.folders, self.labels, strict=True):
             path = folder / f"{name}.parquet"
-            if path.exists():
+            if name in ALWAYS or path.exists():
                 with artefacts.open_artefact(path, name) as file:
-                    there = set(file.schema_arrow.names)
-                alike.setdefault(tuple(field.name for field in wanted if field.name in there), {})[str(path)] = label
+                    there = _there(path, file.schema_arrow, wanted)
+                alike.setdefault(there, {})[str(path)] = label
         parts = [_reading(columns, files) for columns, files in alike.items()]
         # Through a union the best few of ten million matches cost nearly three times as much (benchmarks/LOG.md).
         if [len(columns) for columns in alike] != [len(wanted)]:
@@ -247,9 +248,8 @@ class Database:
             if path.exists():
                 table = artefacts.read_table(path, name)
                 tables.append(table.add_column(0, "run", pa.array([label] * table.num_rows, pa.string())))
-        empty = pa.schema(
-            [("run", pa.string()), *(artefacts.CROPS if name == "crops" else artefacts.samples_schema(1))]
-        )
+        schema = artefacts.CROPS if name == "crops" else artefacts.samples_schema(1)
+        empty = pa.schema([("run", pa.string()), *schema])
         self._load(name, pa.concat_tables(tables, promote_options="default") if tables else empty.empty_table())
 
     def _lock(self) -> None:
@@ -275,6 +275,14 @@ def _config(memory_bytes: int, threads: int, time_limit_s: float, spilled: str) 
         "allow_community_extensions": False,
         "allow_persistent_secrets": False,
     }
+
+
+def _there(path: Path, found: pa.Schema, wanted: Sequence[pa.Field]) -> tuple[str, ...]:
+    """Return those of the wanted columns that a file has; ArtefactError where one is of another type."""
+    there = [field for field in wanted if field.name in found.names]
+    for name, kind in ((field.name, field.type) for field in there if field.type != found.field(field.name).type):
+        raise ArtefactError(f"{path} holds {found.field(name).type} as {name}, expected {kind}. Make it again.")
+    return tuple(field.name for field in there)
 
 
 def _reading(columns: Sequence[str], files: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from scanner.documents import read_text
 from scanner.errors import ArtefactError
 from scanner.report.read import RUN_FORMAT
 
@@ -84,10 +85,12 @@ def _refuse_unless_text(run: Path) -> None:
 
 
 def _is_run(folder: Path) -> bool:
+    if not (folder / _SUMMARY).is_file():  # a pipe would be waited for, a link may lead nowhere
+        return False
     # Damaged summaries count: whoever opens the run then hears of the damage.
     try:
-        document = json.loads((folder / _SUMMARY).read_text("utf-8"))
-    except ValueError:
+        document = json.loads(read_text(folder / _SUMMARY))
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(document, dict) and document.get("format") == RUN_FORMAT
 

@@ -12,7 +12,8 @@ from scanner.errors import UsageError
 from scanner.report.acknowledged import Finding
 from scanner.serve.keyset import Condition, Order, Place
 
-TEXT_MAX: Final = 200
+TEXT_MAX: Final = 1002
+"""A label has at most 1 000 letters, and two quotes make it the whole one (see `exactly`)."""
 PAGE_ROWS: Final = 50
 ROWS_MAX: Final = (25, 50, 100, 200)
 """Sizes that a page may have."""
@@ -174,6 +175,11 @@ def query_string(chosen: MatchFilter | IdentityFilter, **more: Any) -> str:
     return urlencode({name: value for name, value in {**values, **more}.items() if value is not None})
 
 
+def exactly(text: str) -> str:
+    """Return what is asked for where a text is to be the whole one, not a part of it."""
+    return f'"{text}"'
+
+
 def filtered(chosen: MatchFilter | IdentityFilter) -> bool:
     """Return whether anything is asked for beside order and length."""
     return any(getattr(chosen, one.name) != one.default for one in fields(chosen) if one.name not in {"sort", "rows"})
@@ -229,7 +235,9 @@ def _bounds(where: Condition, chosen: MatchFilter) -> Condition:
 
 def _texts(where: Condition, *wanted: tuple[str, str]) -> Condition:
     for column, text in wanted:
-        if text:
+        if column == "identity" and text == exactly(text[1:-1]):
+            where = where.and_("identity = ?", text[1:-1])
+        elif text:
             where = where.and_(f"contains(lower({column}), lower(?))", text)
     return where
 

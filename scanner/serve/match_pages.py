@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from indexes.errors import SealError
 from scanner.errors import UsageError
 from scanner.report.acknowledged import REASON_LETTERS_MAX, Finding, acknowledge, withdraw
 from scanner.serve.figures import null_figure
@@ -18,6 +20,7 @@ from scanner.serve.reasons import headline_of, is_named, reasons_of
 from scanner.serve.run_pages import finding_of, shown
 from scanner.serve.shelf import Run
 from scanner.serve.site import form_of, in_thread, query_of, refuse_unknown, site_of
+from scanner.serve.tables import CropKey
 
 NEIGHBOURS = 12
 """Other matches of the scanned face, and of the reference, that a page lists; it counts all."""
@@ -36,8 +39,8 @@ def match(request: Request) -> Response:
     figure, null = drawn if drawn is not None else (None, None)
     identity = _one(run, "identities", '"index" = ? AND identity = ?', row["index"], row["identity"])
     joint = _one(run, "joint", "identity = ?", row["identity"]) if run.joint is not None else None
-    keys = {"query": ("", row["query_id"]), "reference": (row["index"], row["reference_id"])}
-    kept = {side: run.tables.crop(side, key) is not None for side, key in keys.items()} if run.tables.has_crops else {}
+    keys: dict[str, CropKey] = {"query": ("", row["query_id"]), "reference": (row["index"], row["reference_id"])}
+    kept, none_kept = _kept(run, keys)
     others = {
         "query": _others(run, "query_id = ?", row["query_id"], row=row["row_id"]),
         "reference": _others(
@@ -45,7 +48,7 @@ def match(request: Request) -> Response:
         ),
     }
     return site.page(
-        "match.html.j2", here="match", run=run, row=shown(run, row, acknowledged), crops=kept, figure_values=figure,
+        "match.html.j2", here="match", run=run, row=shown(run, row, acknowledged), crops=kept, no_crop=none_kept, figure_values=figure,
         headline=headline_of(run, row), is_named=is_named(run, row), query=query_string(chosen), finding=finding_of(row),
         reasons=reasons_of(run, row, identity, joint, null), letters_max=REASON_LETTERS_MAX,
         others={side: (number, [shown(run, one, acknowledged) for one in rows]) for side, (number, rows) in others.items()},
@@ -72,8 +75,11 @@ def crop(request: Request, *, side: str) -> Response:
     run = site.run_of(request)
     refuse_unknown(query_of(request), ())
     row = _row_of(run, request)
-    key = ("", row["query_id"]) if side == "query" else (row["index"], row["reference_id"])
-    picture = run.tables.crop(side, key)
+    key: CropKey = ("", row["query_id"]) if side == "query" else (row["index"], row["reference_id"])
+    try:
+        picture = run.tables.crop(side, key)
+    except SealError as error:
+        raise HTTPException(404, "This face is encrypted, and the key is not at hand.") from error
     if picture is None or not picture.startswith(_PNG):
         raise HTTPException(404, "This run did not keep that face.")
     return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
@@ -87,9 +93,10 @@ async def acknowledge_finding(request: Request) -> Response:
     if not set(form) <= known or not {"run", "index", "what"} <= set(form):
         raise UsageError("The form is not complete: reload the page and send it again.")
     run = site.run_named(form["run"])
-    finding = Finding(form["index"], form.get("identity") or None, form.get("uri") or None)
+    finding = Finding(form["index"], form.get("identity"), form.get("uri"))
     if form["what"] == "withdraw":
-        await in_thread(withdraw, run.acknowledged_path, finding)
+        if finding in run.acknowledged():  # else somebody was quicker, or pressed twice
+            await in_thread(withdraw, run.acknowledged_path, finding)
     else:
         await in_thread(_acknowledge, run, finding, form.get("reason", ""))
     back = form.get("back", "")
@@ -114,6 +121,16 @@ def _row_of(run: Run, request: Request) -> dict[str, Any]:
     if not found:
         raise HTTPException(404, "This run has no match of that number.")
     return found[0]
+
+
+def _kept(run: Run, keys: Mapping[str, CropKey]) -> tuple[dict[str, bool], str]:
+    """Return which faces can be shown, and what is said in place of one that cannot."""
+    if not run.tables.has_crops:
+        return {}, "no crops in this run"
+    try:
+        return {side: run.tables.crop(side, key) is not None for side, key in keys.items()}, "not kept"
+    except SealError:
+        return {}, "encrypted, and the key is not at hand"
 
 
 def _one(run: Run, view: str, where: str, *values: Any) -> dict[str, Any] | None:

@@ -72,15 +72,8 @@ def compare(request: Request) -> Response:
         try:
             values["diff"] = diff_runs(before.folder, now.folder, listed=LISTED)
         except EmbedderMismatch as error:
-            values["problem"] = _without_folders(str(error), before, now)
+            values["problem"] = site.shelf.public(str(error))
     return site.page("compare.html.j2", **values)
-
-
-def _without_folders(text: str, *runs: Run) -> str:
-    """Call runs by their labels: a page does not tell where they lie."""
-    for run in runs:
-        text = text.replace(str(run.folder), run.label)
-    return text
 
 
 def _series(shelf: Shelf, *, shown_whole: str) -> list[Series]:
@@ -99,8 +92,7 @@ def _one_series(shelf: Shelf, number: int, name: str, members: list[str], *, who
     entries = []
     for place, (run_id, run, problem) in enumerate(opened):
         prior = next((other for _, other, _ in reversed(opened[:place]) if _alike(other, run)), None)
-        new = None if run is None else _newly_named(shelf, run, prior)
-        entries.append(Entry(run_id, shelf.label(run_id), run, problem, new, None if prior is None else prior.id))
+        entries.append(_entry(shelf, run_id, run, problem, prior))
     entries = entries if whole else entries[-SHOWN_RUNS:]
     good = [entry for entry in entries if entry.run is not None]
     named = [entry.run.named for entry in good if entry.run is not None]
@@ -111,12 +103,21 @@ def _one_series(shelf: Shelf, number: int, name: str, members: list[str], *, who
     return Series(number, name, tuple(entries[::-1]), len(members), trend)
 
 
+def _entry(shelf: Shelf, run_id: str, run: Run | None, problem: str, prior: Run | None) -> Entry:
+    before = None if prior is None else prior.id
+    try:
+        new = None if run is None else _newly_named(shelf, run, prior)
+    except ScannerError as error:  # what was named, or acknowledged, cannot be read
+        return Entry(run_id, shelf.label(run_id), None, shelf.public(str(error)), None, before)
+    return Entry(run_id, shelf.label(run_id), run, problem, new, before)
+
+
 def _opened(shelf: Shelf, run_id: str) -> tuple[Run | None, str]:
     """Return a run, or what is wrong with it."""
     try:
         run = shelf.run(run_id)
     except ScannerError as error:
-        return None, str(error).replace(str(shelf.folder(run_id)), shelf.label(run_id))
+        return None, shelf.public(str(error))
     return run, "" if run is not None else "It has been taken away."
 
 
@@ -168,7 +169,7 @@ def problem_page(request: Request, error: Exception) -> Response:
     elif isinstance(error, QueryError):  # the statements are ours, so it is time or memory that it wants
         status, says = 503, str(error)
     elif isinstance(error, (ScannerError, IndexesError)):
-        status, says = 400, _public(site, str(error))
+        status, says = 400, site.shelf.public(str(error))
     elif isinstance(error, OSError):
         status, says = 500, f"The disk does not take or give it: {error.strerror}."
     else:
@@ -177,9 +178,3 @@ def problem_page(request: Request, error: Exception) -> Response:
             "This is a bug of the scanner, or the run is of a kind that it does not know; stderr says more.",
         )
     return site.page("problem.html.j2", status=status, here="", code=status, says=says)
-
-
-def _public(site: Site, text: str) -> str:
-    for run_id in site.shelf.ids():
-        text = text.replace(str(site.shelf.folder(run_id)), site.shelf.label(run_id))
-    return text

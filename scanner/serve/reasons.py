@@ -35,6 +35,8 @@ def headline_of(run: Run, match: Row) -> str:
         return f"{who} is named: closer to the scanned faces than people known not to be in training."
     if run.state in {"named", "none"} and match["q_value"] is not None:
         return f"{who} matches but is not named: people known not to be in training come as close often enough."
+    if run.evidence is not None and match["q_value"] is None:
+        return f"{who} matches; how unusual that is, nobody weighed, since the reference has no identity."
     if run.state == "inconclusive":
         return f"{who} matches, and the run is inconclusive: its null cannot be compared with the candidates."
     if run.state == "undecided":

@@ -40,6 +40,8 @@ EXPORTED: Final = (
 )  # fmt: skip
 SORTED_MAX: Final = 500_000
 """Longer exports come in the order of the run."""
+_FORMULA: Final = "^([=+@\t\r\n\uff1d\uff0b\uff0d\uff20-])"
+"""What a spreadsheet runs begins with one of these, or with its full-width form."""
 _CHOICES: Final = {
     "verdict": (("", "any"), ("named", "named"), ("not_named", "not named")),
     "acknowledged": (("", "any"), ("no", "not acknowledged"), ("yes", "acknowledged")),
@@ -138,9 +140,8 @@ def shown(run: Run, row: dict[str, Any], acknowledged: Acknowledged) -> dict[str
 
 
 def _total(shelf: Shelf, run: Run, view: str, sql: str, values: Sequence[Any]) -> int:
-    key = (run.id, stamp_of(run), view, sql, repr(values))
     return shelf.remembered(
-        key,
+        (run.id, stamp_of(run), view, sql, values),
         lambda: run.tables.ask(f"SELECT count(*) AS n FROM {view} WHERE {sql}", values)[0]["n"],  # noqa: S608
     )
 
@@ -174,8 +175,8 @@ def _flat(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def _as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_list(column.type):
-        return pa.array([" ".join(flags or ()) for flags in column.to_pylist()], pa.string())
-    return pc.replace_substring_regex(column, "^([=+@\t\r-])", "'\\1") if pa.types.is_string(column.type) else column
+        column = pa.array([" ".join(flags or ()) for flags in column.to_pylist()], pa.string())
+    return pc.replace_substring_regex(column, _FORMULA, "'\\1") if pa.types.is_string(column.type) else column
 
 
 def _taken(sink: io.BytesIO) -> bytes:

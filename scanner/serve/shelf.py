@@ -17,7 +17,8 @@ from scanner import artefacts
 from scanner.errors import ArtefactError
 from scanner.evidence.verdict import count
 from scanner.report.acknowledged import Acknowledged, acknowledged_path, read_acknowledged
-from scanner.report.page import sentence_of
+from scanner.report.damage import BROKEN
+from scanner.report.page import expected_text, sentence_of
 from scanner.report.read import read_summary
 from scanner.report.runs import find_runs, night_of, run_labels
 from scanner.serve.filters import Known
@@ -111,27 +112,32 @@ class Shelf:
         self._paths = tuple(paths)
         self._lock = threading.Lock()
         self._open: OrderedDict[str, tuple[tuple[int, int], Run]] = OrderedDict()
-        self._counts: OrderedDict[tuple[Any, ...], int] = OrderedDict()
+        self._counts: OrderedDict[bytes, int] = OrderedDict()
         self._runs = _table(find_runs(self._paths))
+        self._known = dict(self._runs)
         self._looked = time.monotonic()
 
     def ids(self) -> list[str]:
         """Return the ids of all runs in order, new ones included."""
         if time.monotonic() - self._looked > LOOK_AGAIN_S:
             self._looked = time.monotonic()
-            try:
-                self._runs = _table(find_runs(self._paths))
-            except ArtefactError:
-                self._runs = {}  # all were taken away while the pages are open
+            self._runs = _table(list(dict.fromkeys(folder for path in self._paths for folder in self._below(path))))
+            self._known |= self._runs  # another visitor may hold an id of a run that is gone since
         return list(self._runs)
 
     def label(self, run_id: str) -> str:
         """Return what a run of `ids` is called."""
-        return self._runs[run_id][0]
+        return self._known[run_id][0]
 
     def folder(self, run_id: str) -> Path:
-        """Return where a run of `ids` lies."""
-        return self._runs[run_id][1]
+        """Return where a run of `ids` lies, or lay."""
+        return self._known[run_id][1]
+
+    def public(self, text: str) -> str:
+        """Return an error's text with runs called by their labels: a page does not tell where they lie."""
+        for label, folder in sorted(self._known.values(), key=lambda one: -len(str(one[1]))):
+            text = text.replace(str(folder), label).replace(f"{acknowledged_path(folder).parent}/", "")
+        return text
 
     def series(self, run_id: str) -> tuple[Path, str]:
         """Return what a run is one of, and its name: the runs of one name of one nightly job, else those of one folder."""
@@ -167,8 +173,18 @@ class Shelf:
                 self._open.popitem(last=False)
         return run
 
-    def remembered(self, key: tuple[Any, ...], work: Any) -> int:
+    def _below(self, path: Path | str) -> list[Path]:
+        """Return the runs at or below one of the paths; what goes wrong there takes no other run away."""
+        try:
+            return find_runs([path])
+        except ArtefactError:  # it was taken away, or there is a folder now that cannot be named
+            above = Path(path).resolve()
+            known = [folder for _, folder in self._runs.values() if folder.is_relative_to(above)]
+            return [folder for folder in known if (folder / "run.json").is_file()]
+
+    def remembered(self, about: tuple[Any, ...], work: Any) -> int:
         """Return a count that was worked out before, or work it out; numbers alone are kept."""
+        key = hashlib.sha256(repr(about).encode("utf-8", "backslashreplace")).digest()
         with self._lock:
             if key in self._counts:
                 self._counts.move_to_end(key)
@@ -207,11 +223,15 @@ def _check(run: Run) -> None:
     """Look at what every page needs, so that one odd run is called damaged and does not break the overview."""
     try:
         _ = (
-            run.sentence, run.state, run.level, run.named, run.indexes, run.summary["road"]["embedder"]["fingerprint"],
-            run.summary["counts"]["faces"], run.summary["threshold"]["value"], run.summary["threshold"]["point"],
-            [run.summary["results"][name] for name in ("matches", "matched_identities", "false_matches_expected")],
+            run.sentence, run.state, run.level, run.indexes, run.summary["road"]["embedder"]["fingerprint"],
+            run.summary["threshold"]["point"], f"{run.summary['threshold']['value']:.4f}",
+            expected_text(run.summary["results"]["false_matches_expected"] or 0),
+            *map(count, (
+                run.summary["counts"]["faces"], run.summary["results"]["matches"], run.named or 0,
+                run.summary["results"]["matched_identities"], sum(index["rows"] for index in run.summary["indexes"]),
+            )),
         )  # fmt: skip
-    except (KeyError, TypeError) as error:
+    except BROKEN as error:
         raise ArtefactError(
             f"{run.folder} does not say what a run says ({type(error).__name__}: {error}). Make it again."
         ) from error

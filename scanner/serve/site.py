@@ -19,7 +19,7 @@ from scanner.errors import UsageError
 from scanner.evidence.verdict import count
 from scanner.report.page import expected_text
 from scanner.serve.address import Secrets
-from scanner.serve.filters import query_string
+from scanner.serve.filters import TEXT_MAX, exactly, query_string
 from scanner.serve.guard import BODY_BYTES_MAX
 from scanner.serve.shelf import Run, Shelf, plural
 
@@ -63,7 +63,8 @@ def make_templates() -> Environment:
         loader=PackageLoader("scanner.serve", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    environment.filters.update(count=count, expected=expected_text, p=_p, score=_score, plural=plural)
+    environment.filters.update(count=count, expected=expected_text, p=_p, score=_score, plural=plural, exactly=exactly)
+    environment.globals["text_max"] = TEXT_MAX
     environment.globals["resort"] = lambda chosen, name: query_string(replace(chosen, sort=name))
     for name in environment.list_templates():  # read now: the server may outlive the files that it came from
         environment.get_template(name)

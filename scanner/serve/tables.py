@@ -28,6 +28,8 @@ OPEN_MAX = 12
 """Runs whose tables are open at once."""
 EXPORTS = 2
 """Exports at once: each holds up to a gigabyte while it sorts."""
+CropKey = tuple[str, str] | tuple[str, int]
+"""Of a scanned face ("", its id), of a reference (its index, its id)."""
 _running = threading.BoundedSemaphore(TOGETHER)
 _exporting = threading.BoundedSemaphore(EXPORTS)
 _opening = threading.Lock()
@@ -84,12 +86,16 @@ class RunTables:
         """Whether crops were kept."""
         return self._crops.is_file()
 
-    def crop(self, side: str, key: tuple[str, str] | tuple[str, int]) -> bytes | None:
+    def crop(self, side: str, key: CropKey) -> bytes | None:
         """Return the picture of a face as PNG; None where it was not kept.
 
         Args:
             side: query or reference.
             key: ("", query id), or (index, reference id).
+
+        Raises:
+            ArtefactError: the pictures are broken, foreign or newer.
+            SealError: they are sealed, and none of the keys opens them.
         """
         if not self._crops.is_file():
             return None

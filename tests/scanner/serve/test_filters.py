@@ -40,6 +40,8 @@ CASES = {
     "q_max=0.129": lambda r: r["q_value"] is not None and r["q_value"] <= 0.129,
     "identity=PERSON-1": lambda r: "person-1" in (r["identity"] or ""),
     "identity=" + quote(AWKWARD): lambda r: r["identity"] == AWKWARD,
+    "identity=%22person-1%22": lambda _: False,
+    "identity=%22person-12%22": lambda r: r["identity"] == "person-12",
     "identity=%25": lambda r: "%" in (r["identity"] or ""),
     "query=model-2/": lambda r: r["query_uri"].startswith("model-2/"),
     "index=ffhq": lambda r: r["index"] == "ffhq",
@@ -114,7 +116,7 @@ def test_a_filter_and_its_query_string_are_one():
         ("score_min=0_1", "score_min is a number."), ("q_max=2", "q_max lies between"), ("agreement=1.5", "agreement is a whole number."),
         ("agreement=٣", "agreement is a whole number."), ("after=-1", "after is a whole number."), ("after=" + "9" * 30, "after is a whole number."),
         ("after=1&before=2", "after and before exclude each other."), ("identity=a&identity=b", "'identity' is given twice."),
-        ("nothing=1", "'nothing' is no parameter of this page."), ("identity=a%00b", "identity has at most 200 printable letters."),
+        ("nothing=1", "'nothing' is no parameter of this page."), ("identity=a%00b", "identity has at most 1002 printable letters."),
         ("verdict=named' OR 1=1", "verdict is one of named, not_named."), ("flag=hub') OR (1=1", "flag is one of"),
         ("rows=x&sort=y", "rows is a whole number. sort is one of"),
     ],
@@ -131,7 +133,8 @@ def test_what_a_parameter_cannot_be_is_refused_in_words(query, says):
 def test_a_text_is_a_text_and_never_sql(tables, name, text):
     condition = parsed(f"{name}={quote(text)}").condition(KNOWN)
 
-    assert condition.sql == parsed(f"{name}=harmless").condition(KNOWN).sql
+    alike = '"harmless"' if name == "identity" and text[0] == text[-1] == '"' else "harmless"
+    assert condition.sql == parsed(f"{name}={alike}").condition(KNOWN).sql
     found = tables.ask(f"SELECT count(*) AS n FROM matches WHERE {condition.sql}", condition.values)
     assert found == [{"n": 0}]
     assert tables.ask("SELECT count(*) AS n FROM matches") == [{"n": 400}]
@@ -182,9 +185,9 @@ def test_any_text_is_answered_as_python_answers_it(tables, name, text):
     wanted = text.strip()
     column = {"identity": "identity", "query": "query_uri", "index": "index"}[name]
     values = [row[column] or "" for row in rows_of()]
-    kept = [
-        n for n, value in enumerate(values) if (value == wanted if name == "index" else wanted.lower() in value.lower())
-    ]
+    whole = name == "index" or (name == "identity" and len(wanted) > 1 and wanted[0] == wanted[-1] == '"')
+    exact = wanted if name == "index" else wanted[1:-1]
+    kept = [n for n, value in enumerate(values) if (value == exact if whole else wanted.lower() in value.lower())]
     condition = read_filter(MatchFilter, [(name, text)])[0].condition(KNOWN)
 
     found = tables.ask(f"SELECT row_id FROM matches WHERE {condition.sql} ORDER BY row_id", condition.values)
