@@ -24,16 +24,16 @@ _NO_Q: Final = "2.0"
 """Sorts what has no p or q behind what has one."""
 
 MATCH_ORDERS: Final[Mapping[str, tuple[str, Order]]] = {
-    "score": ("score, highest first", Order("score", "FLOAT", descending=True)),
-    "score_up": ("score, lowest first", Order("score", "FLOAT", descending=False)),
-    "q": ("q-value, smallest first", Order(f"coalesce(q_value, {_NO_Q})", "DOUBLE", descending=False)),
+    "score": ("highest score", Order("score", "FLOAT", descending=True)),
+    "score_up": ("lowest score", Order("score", "FLOAT", descending=False)),
+    "q": ("smallest q-value", Order(f"coalesce(q_value, {_NO_Q})", "DOUBLE", descending=False)),
     "identity": ("identity", Order("coalesce(identity, '')", "VARCHAR", descending=False)),
     "query": ("scanned face", Order("query_uri", "VARCHAR", descending=False)),
     "rank": ("rank", Order("rank", "INTEGER", descending=False)),
     "file": ("order of the run", Order("row_id", "BIGINT", descending=False)),
 }
 IDENTITY_ORDERS: Final[Mapping[str, tuple[str, Order]]] = {
-    "file": ("most unusual first", Order("row_id", "BIGINT", descending=False)),
+    "file": ("most unusual", Order("row_id", "BIGINT", descending=False)),
     "score": ("best score", Order("best_score", "FLOAT", descending=True)),
     "photos": ("photos", Order("photos", "INTEGER", descending=True)),
     "clusters": ("clusters", Order("clusters", "INTEGER", descending=True)),

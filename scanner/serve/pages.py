@@ -66,6 +66,11 @@ def compare(request: Request) -> Response:
     given = refuse_unknown(query_of(request), ("base", "run"))
     labels = [(run_id, site.shelf.label(run_id)) for run_id in site.shelf.ids()]
     values: dict[str, Any] = {"here": "compare", "labels": labels, "base": "", "run": "", "diff": None, "problem": ""}
+    if len(labels) > 1:
+        values |= {
+            "base": labels[-2][0],
+            "run": labels[-1][0],
+        }  # what is offered at first: the last run and the one before
     if given.get("base") and given.get("run"):
         before, now = (site.run_named(given[name]) for name in ("base", "run"))
         values |= {"base": before.id, "run": now.id}

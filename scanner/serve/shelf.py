@@ -70,8 +70,8 @@ class Run:
 
     @property
     def named(self) -> int | None:
-        """How many identities are named; None without a null."""
-        if self.evidence is None:
+        """How many identities are named; None where nobody could be: no null, or one that is too small or does not fit."""
+        if self.evidence is None or self.state not in {"named", "none"}:
             return None
         return int(self.evidence["identities"]["below_level"]) if self.state == "named" else 0
 

@@ -40,7 +40,6 @@ CASES = {
     "q_max=0.129": lambda r: r["q_value"] is not None and r["q_value"] <= 0.129,
     "identity=PERSON-1": lambda r: "person-1" in (r["identity"] or ""),
     "identity=" + quote(AWKWARD): lambda r: r["identity"] == AWKWARD,
-    "identity=%22person-1%22": lambda _: False,
     "identity=%22person-12%22": lambda r: r["identity"] == "person-12",
     "identity=%25": lambda r: "%" in (r["identity"] or ""),
     "query=model-2/": lambda r: r["query_uri"].startswith("model-2/"),

@@ -55,6 +55,18 @@ def test_the_overview_lists_runs_with_their_verdict(client):
     assert says == "● named It is named."
 
 
+@pytest.mark.parametrize(
+    ("state", "counts"), [("none", ["0", "0"]), ("undecided", ["–", "–"]), ("inconclusive", ["–", "–"])]
+)
+def test_nobody_is_counted_where_nobody_could_be_named(visit, tmp_path, state, counts):
+    visitor = visit(write_weighed(tmp_path / "run", state=state))
+    overview = visitor.get("/").text
+
+    assert table(overview)[0][2:4] == counts
+    page = visitor.get(re.search(r'href="(/runs/[^"]+)"', overview)[1]).text
+    assert ("identities named" in page) == (state == "none")
+
+
 def test_the_run_page_shows_the_best_matches(client, run_path):
     page = client.get(run_path).text
 
@@ -376,7 +388,9 @@ def test_runs_of_two_embedders_are_not_compared(visit, tmp_path):
         road = {"embedder": {"name": name, "fingerprint": name * 16}, "faces": None}
         write_run(tmp_path / "x" / name, [match(1, 2, 0.5)], road={**road, "faces": {"mode": "whole"}})
     visitor = visit(tmp_path)
-    base, run = re.findall(r'<option value="([^"]+)"', visitor.get("/compare").text)[:2]
+    asked = visitor.get("/compare").text
+    base, run = re.findall(r'<option value="([^"]+)"', asked)[:2]
+    assert re.findall(r'<option value="([^"]+)" selected', asked) == [base, run]
 
     page = words(visitor.get(f"/compare?base={base}&run={run}").text)
 
