@@ -87,10 +87,21 @@ def new_key() -> Key:
 
 
 def write_key_file(path: Path, keys: Sequence[Key]) -> None:
-    """Write a key file that only its owner can read, completely or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(b"".join(base64.b64encode(key.secret) + b"\n" for key in keys))
+    """Write a key file that only its owner can read, completely or not at all; of a link, the file that it leads to."""
+    with atomic_path(path.resolve()) as temporary:
+        temporary.write_bytes(b"".join(map(_line, keys)))
+
+
+def add_key(path: Path) -> tuple[Key, ...]:
+    """Put a new key first in a key file, whose other lines stay as they are; return all keys.  Errors as of `read_key_file`."""
+    keys = (new_key(), *read_key_file(path))
+    with atomic_path(path.resolve()) as temporary:
+        temporary.write_bytes(_line(keys[0]) + path.read_bytes())
+    return keys
+
+
+def _line(key: Key) -> bytes:
+    return base64.b64encode(key.secret) + b"\n"
 
 
 def _parse(text: str, where: str) -> tuple[Key, ...]:

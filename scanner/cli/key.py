@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scanner.cli.options import quiet_value, talk_options
 from scanner.cli.talk import answer, say, talk
+
+if TYPE_CHECKING:
+    from indexes.keys import Key
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
@@ -31,12 +35,16 @@ def command() -> None:
 @talk_options
 def new_command(file: Path, **given: Any) -> int:
     """Make a key file with one key; nothing that is there is overwritten."""
-    from indexes.keys import new_key
+    from indexes.keys import new_key, write_key_file
     from scanner.errors import UsageError
 
     if file.exists():
         raise UsageError(f"{file} is there already. To put a new key before the old ones: scanner key add {file}")
-    return _write(file, [new_key()], quiet=quiet_value(given))
+    if not file.parent.is_dir():
+        raise UsageError(f"There is no folder {file.parent}. Make it, or name another file.")
+    keys = [new_key()]
+    write_key_file(file, keys)
+    return _tell(file, keys, quiet=quiet_value(given))
 
 
 @command.command("add")
@@ -44,9 +52,9 @@ def new_command(file: Path, **given: Any) -> int:
 @talk_options
 def add_command(file: Path, **given: Any) -> int:
     """Put a new key first in a key file: it writes from now on, the old ones still read."""
-    from indexes.keys import new_key, read_key_file
+    from indexes.keys import add_key
 
-    return _write(file, [new_key(), *read_key_file(file)], quiet=quiet_value(given))
+    return _tell(file, add_key(file), quiet=quiet_value(given))
 
 
 @command.command("forget")
@@ -54,9 +62,11 @@ def add_command(file: Path, **given: Any) -> int:
 @talk_options
 def forget_command(file: Path, **given: Any) -> int:
     """Leave only the first key in a key file; rotate first, or what the others wrote is lost."""
-    from indexes.keys import read_key_file
+    from indexes.keys import read_key_file, write_key_file
 
-    return _write(file, read_key_file(file)[:1], quiet=quiet_value(given))
+    keys = read_key_file(file)[:1]
+    write_key_file(file, keys)
+    return _tell(file, keys, quiet=quiet_value(given))
 
 
 @command.command("rotate")
@@ -101,10 +111,7 @@ def open_command(sealed: Path, out: Path, **given: Any) -> int:
     return 0
 
 
-def _write(file: Path, keys: Any, *, quiet: bool) -> int:
-    from indexes.keys import write_key_file
-
-    write_key_file(file, keys)
+def _tell(file: Path, keys: Sequence[Key], *, quiet: bool) -> int:
     ids = [key.id.hex() for key in keys]
     say(
         f"{file} holds {len(ids)} key{'s' * (len(ids) > 1)}, {ids[0]} first. Keep a copy where the data is not.",

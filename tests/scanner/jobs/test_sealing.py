@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -436,3 +437,39 @@ def test_the_commands_make_change_and_forget_keys(
     assert (old, second != first) == (first, True)
     assert run("key", "forget", path)[0] == 0
     assert read_key_file(path) == (second,)
+
+
+def test_a_key_file_behind_a_link_is_changed_itself(tmp_path: Path, use: Callable[..., None]) -> None:
+    use()
+    kept, link = tmp_path / "kept.key", tmp_path / "link.key"
+    assert main(["key", "new", str(kept)]) == 0
+    (old,) = read_key_file(kept)
+    link.symlink_to(kept)
+
+    assert main(["key", "add", str(link)]) == 0
+
+    assert (link.is_symlink(), read_key_file(kept)[1:], stat.S_IMODE(kept.stat().st_mode)) == (True, (old,), 0o600)
+    assert main(["key", "forget", str(link)]) == 0
+    assert (link.is_symlink(), old in read_key_file(kept), len(read_key_file(kept))) == (True, False, 1)
+
+
+def test_a_key_that_is_added_leaves_the_comments(tmp_path: Path, use: Callable[..., None]) -> None:
+    use()
+    path = tmp_path / "key"
+    write_key_file(path, [ONE])
+    path.write_text(f"# of May, copy in the safe\n{path.read_text().strip()}  # old")
+
+    assert main(["key", "add", str(path)]) == 0
+
+    assert path.read_text().splitlines()[1] == "# of May, copy in the safe"
+    assert read_key_file(path)[1:] == (ONE,)
+
+
+def test_a_key_file_in_no_folder_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], use: Callable[..., None]
+) -> None:
+    use()
+
+    assert main(["key", "new", str(tmp_path / "none" / "key")]) == 2
+
+    assert capsys.readouterr().err == f"error: There is no folder {tmp_path / 'none'}. Make it, or name another file.\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,20 @@ def addresses(page: Any) -> list[str]:
         match,
         compare,
     ]
+
+
+def test_on_a_phone_the_figures_are_read_and_the_news_are_seen(page_of, url):
+    page, base = page_of("phone"), url.partition("/?")[0]
+    new = page.locator("tr[data-row] td.n").first.bounding_box()
+    assert new["x"] + new["width"] <= 390
+
+    page.goto(base + addresses(page)[5])
+
+    texts = page.locator("svg.figure text.ink")
+    boxes = sorted((texts.nth(n).bounding_box() for n in range(texts.count())), key=lambda box: (box["y"], box["x"]))
+    assert len(boxes) == 4
+    assert all(box["height"] >= 9 for box in boxes)
+    assert all(a["y"] + 9 < b["y"] or a["x"] + a["width"] < b["x"] for a, b in pairwise(boxes))
 
 
 @pytest.mark.slow
