@@ -67,6 +67,7 @@ __all__ = [
     "TableWriter",
     "embeddings_schema",
     "is_ours",
+    "is_readable",
     "iter_tables",
     "make_private_folder",
     "open_artefact",
@@ -259,6 +260,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ArtefactError(f"{path} holds no JSON object. Make it again.")
     return document
+
+
+def is_readable(document: Mapping[str, Any], form: str, version: int) -> bool:
+    """Tell whether a JSON document of ours is of this format, and of a version up to this one."""
+    found = document.get("format_version", 0)
+    return document.get("format") == form and isinstance(found, int) and found <= version
 
 
 def make_private_folder(path: Path) -> None:

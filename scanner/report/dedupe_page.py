@@ -70,7 +70,7 @@ def write_dedupe_page(folder: Path) -> Path:
         ArtefactError: the folder is none of ours, is not finished, or a newer version wrote it.
     """
     summary = artefacts.read_json(folder / "dedupe.json")
-    if summary.get("format") != DEDUPE_FORMAT or summary.get("format_version", 0) > DEDUPE_VERSION:
+    if not artefacts.is_readable(summary, DEDUPE_FORMAT, DEDUPE_VERSION):
         raise ArtefactError(
             f"{folder} is no report of duplicates that this scanner reads: its dedupe.json says format "
             f"{summary.get('format')!r}, version {summary.get('format_version')}. Make it again."

@@ -35,7 +35,7 @@ def read_evidence(folder: Path, threshold: float) -> EvidenceView | None:
     if not path.exists():
         return None
     document = artefacts.read_json(path)
-    if document.get("format") != EVIDENCE_FORMAT or document.get("format_version", 0) > EVIDENCE_VERSION:
+    if not artefacts.is_readable(document, EVIDENCE_FORMAT, EVIDENCE_VERSION):
         raise ArtefactError(
             f"{path} is no evidence of ours that this scanner can read (format {document.get('format')!r}, version "
             f"{document.get('format_version')}). Install the newer scanner that wrote it."

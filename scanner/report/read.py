@@ -110,9 +110,9 @@ def read_summary(folder: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{folder} is no run folder: its run.json is of another kind. Name a folder made by `scanner scan`."
         )
-    if summary.get("format_version", 0) > RUN_VERSION:
+    if not artefacts.is_readable(summary, RUN_FORMAT, RUN_VERSION):
         raise ArtefactError(
-            f"{folder} was written by a newer scanner (run format {summary['format_version']}). Install it."
+            f"{folder} was written by a newer scanner (run format {summary['format_version']!r}). Install it."
         )
     return summary
 

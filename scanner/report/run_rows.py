@@ -163,7 +163,7 @@ def _evidence_row(folder: Path, label: str) -> Row | None:
     if not path.exists():
         return None
     document = artefacts.read_json(path)
-    if document.get("format") != EVIDENCE_FORMAT or document.get("format_version", 0) > EVIDENCE_VERSION:
+    if not artefacts.is_readable(document, EVIDENCE_FORMAT, EVIDENCE_VERSION):
         raise ArtefactError(
             f"{path} is no evidence that this scanner can read. Install the newer scanner that wrote it."
         )

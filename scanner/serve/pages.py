@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from scanner.report.diff import diff_runs
 from scanner.serve.figures import trend_figure
 from scanner.serve.shelf import Run, Shelf, stamp_of
 from scanner.serve.site import Site, query_of, refuse_unknown, site_of
+from scanner.serve.tables import WAIT_S
 
 SHOWN_RUNS = 30
 """Runs of one series on the overview; `?all=SERIES` shows the rest."""
@@ -26,7 +28,10 @@ LISTED = 60
 """Findings of each kind that a comparison lists."""
 TREND_MIN = 3
 """Fewer runs make no line."""
+COMPARISONS = 2
+"""Comparisons at once: of large runs each takes half a gigabyte, and half a minute."""
 _NAMED_MAX = 100_000
+_comparing = threading.BoundedSemaphore(COMPARISONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,14 @@ def compare(request: Request) -> Response:
     if given.get("base") and given.get("run"):
         before, now = (site.run_named(given[name]) for name in ("base", "run"))
         values |= {"base": before.id, "run": now.id}
+        if not _comparing.acquire(timeout=WAIT_S):
+            raise QueryError(f"{COMPARISONS} comparisons are under way. Try again when one of them is done.")
         try:
             values["diff"] = diff_runs(before.folder, now.folder, listed=LISTED)
         except EmbedderMismatch as error:
             values["problem"] = site.shelf.public(str(error))
+        finally:
+            _comparing.release()
     return site.page("compare.html.j2", **values)
 
 

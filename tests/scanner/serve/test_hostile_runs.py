@@ -110,6 +110,21 @@ def test_a_document_that_says_something_else_is_damage_of_this_run(visit, tmp_pa
     assert re.findall(r'href="/runs/(\w+)-', answer.text) == ["good"]
 
 
+@pytest.mark.parametrize("file", ["run.json", "evidence.json"])
+@pytest.mark.parametrize("version", ["1", None, [1], 99])
+def test_a_version_that_is_none_of_ours_is_a_sentence(visit, tmp_path, file, version):
+    write_weighed(tmp_path / "odd")
+    visitor = visit(tmp_path)
+    path, page = tmp_path / "odd" / file, paths(visitor)[0]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": version}))
+    os.utime(tmp_path / "odd" / "run.json", ns=(1, 1))
+
+    answers = [visitor.get("/"), visitor.get(page), visitor.get(page + "/evidence")]
+
+    assert [answer.status_code for answer in answers] == [200, 400, 400]
+    assert "Install" in words(answers[2].text)
+
+
 def test_what_the_overview_reads_beside_may_be_broken_too(visit, tmp_path):
     write_run(tmp_path / "x" / "good", [match(1, 2, 0.5)])
     (write_weighed(tmp_path / "y" / "odd") / "identities.parquet").unlink()

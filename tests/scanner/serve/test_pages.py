@@ -351,6 +351,24 @@ def test_exports_wait_for_each_other_and_then_say_so(visit, tmp_path, monkeypatc
     assert visitor.get(path + "/matches.csv").status_code == 200
 
 
+def test_comparisons_wait_for_each_other_and_then_say_so(visit, tmp_path, monkeypatch):
+    from scanner.serve import pages
+
+    visitor = visit(*(write_run(tmp_path / name, [match(1, 2, 0.5)]) for name in ("a", "b")))
+    base, run = re.findall(r'<option value="([^"]+)"', visitor.get("/compare").text)[:2]
+    monkeypatch.setattr(pages, "WAIT_S", 0.01)
+    for _ in range(pages.COMPARISONS):
+        pages._comparing.acquire()
+    try:
+        answer = visitor.get(f"/compare?base={base}&run={run}")
+    finally:
+        for _ in range(pages.COMPARISONS):
+            pages._comparing.release()
+
+    assert (answer.status_code, "2 comparisons are under way." in words(answer.text)) == (503, True)
+    assert visitor.get(f"/compare?base={base}&run={run}").status_code == 200
+
+
 def test_two_nights_are_compared(visit, tmp_path):
     for night, people in ((1, (1, 2)), (2, (2, 3))):
         found = [match(p, p, 0.5 + 0.01 * night, p_value=0.001, q_value=0.01) for p in people]
