@@ -18,6 +18,7 @@ MODEL_BYTES_MAX = 2 * 1024**3
 TENSOR_NUMBERS_MAX = 1 << 28
 """Numbers in one tensor of a graph, its open axes left out: a batch of 128 in ResNet-100 has 100 million."""
 _SHAPE_BYTES_MAX = 4096
+_NAMED = 5
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -73,6 +74,8 @@ def read_model(path: Path) -> ModelFile:
         if size > MODEL_BYTES_MAX:
             raise ModelError(f"{path} has {size} bytes; networks over {MODEL_BYTES_MAX} bytes are not opened.")
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(no_network(path)) from error
     except OSError as error:
         raise ModelError(f"The network {path} cannot be read: {error.strerror}.") from error
     try:
@@ -85,6 +88,12 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(f"{path} keeps its weights in other files. Save it as one file (onnx.save with its weights).")
     _refuse_vast(model, path)
     return ModelFile(path, data, hashlib.sha256(data).hexdigest())
+
+
+def no_network(path: Path) -> str:
+    """Return the sentence for a network that is not there: which are."""
+    there = sorted(one.name for one in path.parent.glob("*.onnx"))
+    return f"There is no network {path}. Networks in {path.parent}: {', '.join(there[:_NAMED]) or 'none'}."
 
 
 def _refuse_vast(model: Any, path: Path) -> None:

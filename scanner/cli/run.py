@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from scanner.quantities import time_words
 if TYPE_CHECKING:  # the command line starts fast
     from scanner.nights.night import NightResult
     from scanner.progress import Progress
+
+_MINDED = {"new": "new or changed findings", "named": "newly named people", "any": "findings"}
 
 
 @click.command("run")
@@ -79,10 +81,11 @@ def _run(path: Path, *, check: bool, until: str | None, allow_gone: bool, as_jso
             ends = told if stop is None else Deadline(told, stop=stop, clock=lambda: datetime.now(UTC))
             return run_night(config, beside, allow_gone=allow_gone, progress=ends)
 
-        result, exit_code = Start(path.stem, config, beside).run(night, progress)
+        tell = progress.note if as_json else _not_done
+        result, exit_code = Start(path.stem, config, beside).run(night, progress, tell)
     if as_json:
         night_end(result.account, exit_code=exit_code, folder=str(result.folder))
-    return _tell(result, exit_code, quiet=quiet or as_json)
+    return _tell(result, exit_code, as_json=as_json, quiet=quiet or as_json)
 
 
 @contextmanager
@@ -110,7 +113,20 @@ def _check(config: Any, beside: Path, *, allow_gone: bool, quiet: bool) -> int:
     return 2 if found["problems"] else 0
 
 
-def _tell(result: NightResult, exit_code: int, *, quiet: bool) -> int:
+def _not_done(why: str) -> None:
+    say(f"not done: {why}")
+
+
+def _tell_what_failed(account: Mapping[str, Any]) -> None:
+    from scanner.nights.account import gate_counts
+
+    for error in account["errors"]:
+        _not_done(f"{error['set']}: {error['why']}")
+    for name, count in gate_counts(account).items():
+        say(f"gate: {name}: {count} {_MINDED[account['fail_on']]} that nobody acknowledged (exit code 1)")
+
+
+def _tell(result: NightResult, exit_code: int, *, as_json: bool, quiet: bool) -> int:
     account = result.account
     for name, run in account["runs"].items():
         found, changed = run["results"], run["diff"]["findings"]
@@ -119,8 +135,8 @@ def _tell(result: NightResult, exit_code: int, *, quiet: bool) -> int:
         say(
             f"{name}: {found['matches']} matches of {found['matched_identities']} identities, {what}{said}", quiet=quiet
         )
-    for error in account["errors"]:
-        say(f"not done: {error['set']}: {error['why']}", quiet=quiet)
+    if not as_json:  # told also when quiet: cron mails what stands on stderr
+        _tell_what_failed(account)
     say(f"night {account['night']}: {result.folder}", quiet=quiet)
     runs = {
         name: {"run": str(result.folder.parent / run["run"]), "unchanged": run["unchanged"], **run["results"],

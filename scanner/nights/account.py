@@ -45,14 +45,23 @@ def still_the_same(before: Mapping[str, Any]) -> dict[str, Any]:
     return {"results": before["results"], "rejected": before["rejected"], "verdict": before["verdict"], "diff": same}
 
 
+def gate_counts(account: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many findings the gate minds, by set; sets without any are left out."""
+    findings = {name: run["diff"]["findings"] for name, run in account["runs"].items()}
+    minded = {
+        name: {
+            "never": 0,
+            "new": one["open_new"] + one["open_changed"],
+            "named": one["open_newly_named"],
+            "any": one["now"] - one["acknowledged"],
+        }[account["fail_on"]]
+        for name, one in findings.items()
+    }
+    return {name: count for name, count in minded.items() if count}
+
+
 def exit_code_of(account: Mapping[str, Any]) -> int:
     """Return the exit code of a night: 1 the gate says no, 4 part of it could not be done, else 0."""
-    counts = [run["diff"]["findings"] for run in account["runs"].values()]
-    failing = {
-        "never": 0,
-        "new": sum(one["open_new"] + one["open_changed"] for one in counts),
-        "any": sum(one["now"] - one["acknowledged"] for one in counts),
-    }[account["fail_on"]]
-    if failing:
+    if gate_counts(account):
         return EXIT_GATE
     return EXIT_INCOMPLETE if account["errors"] else EXIT_DONE

@@ -21,6 +21,7 @@ Paths are relative to the file.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -32,6 +33,7 @@ from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scanning.options import MEMORY_BYTES, ScanOptions
 from scanner.nights.listing import ALL_GONE
 from scanner.quantities import parse_bytes
+from scanner.sessions import no_network
 from scanner.sources.generated import GENERATED
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -155,11 +157,11 @@ class KeepSection(Section):
 class GateSection(Section):
     """`[gate]`: when the night ends with exit code 1.
 
-    `fail_on` is "never"; "new": a finding that neither the night before had nor anybody acknowledged; or "any": a finding
-    that nobody acknowledged.
+    `fail_on` is "never", or says which findings that nobody acknowledged: "new" (or of another verdict) since the night
+    before; "named" by the evidence now and not then; or "any".
     """
 
-    fail_on: Literal["never", "new", "any"] = "never"
+    fail_on: Literal["never", "new", "named", "any"] = "never"
 
 
 class MetricsSection(Section):
@@ -209,10 +211,10 @@ class JobConfig(Section):
     def faces(self, folder: Path) -> FaceOptions:
         """Return how pictures become vectors; a network's path is relative to `folder`."""
         chosen = self.embedder
-        kind, colon, path = (chosen.spec or "").partition(":")
-        beside = colon and path and not Path(path).is_absolute() and (folder / path).exists()
+        kind, _, path = (chosen.spec or "").partition(":")
+        is_file = kind == "onnx" or (path and (folder / path).exists())  # insightface: a folder, or the name of a pack
         return FaceOptions(
-            embedder=f"{kind}:{folder / path}" if beside else chosen.spec,
+            embedder=f"{kind}:{place_of(path, folder)}" if is_file else chosen.spec,
             faces=chosen.faces,
             detector=None if chosen.detector is None else place_of(chosen.detector, folder),
             select=chosen.select,
@@ -235,6 +237,20 @@ class JobConfig(Section):
             null=null,
             seed=chosen.seed,
         )
+
+
+def mistakes(config: JobConfig, folder: Path) -> list[str]:
+    """Return what the file names and is not there, and no night can do without: networks, and what is calibrated on."""
+    faces, on = config.faces(folder), config.scan.calibrate_on
+    kind, _, network = (faces.embedder or "").partition(":")
+    networks = [Path(path) for path in (network if kind == "onnx" else None, faces.detector) if path]
+    found = [f"embedder: {no_network(path)}" for path in networks if not path.exists()]
+    names = [one.name for one in (*config.candidates, *config.null)]
+    if on is not None and "/" not in on and on not in names and not (folder / on).exists():
+        near = difflib.get_close_matches(on, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        found.append(f"scan.calibrate_on: {on!r} is neither a name of [[candidates]] or [[null]] nor a path.{hint}")
+    return found
 
 
 def sources_of(section: QueriesSection | GallerySection) -> SourceOptions:

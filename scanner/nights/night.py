@@ -21,7 +21,7 @@ from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
 from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of, still_the_same
 from scanner.nights.collection import Collection
-from scanner.nights.config import GallerySection, JobConfig, QueriesSection, place_of, sources_of
+from scanner.nights.config import GallerySection, JobConfig, QueriesSection, mistakes, place_of, sources_of
 from scanner.nights.deadline import StoppedForTonight
 from scanner.nights.galleries import KeptIndex
 from scanner.nights.kept_queries import KeptQueries
@@ -74,6 +74,8 @@ def run_night(
         ScannerError: see `scanner.errors`.  A source that is lost, or a set that cannot be scanned, ends up in the account
             instead, and the rest is done.
     """
+    if wrong := mistakes(config, beside):
+        raise UsageError("\n".join([*wrong, "Nothing was done. Mend the file and try again."]))
     state = State(Path(place_of(config.job.folder, beside)))
     state.make()
     state.check()

@@ -10,7 +10,8 @@ from indexes.errors import IndexesError
 from scanner import artefacts
 from scanner.errors import ScannerError
 from scanner.jobs.measuring.meter import COSTS_NAME
-from scanner.nights.config import GallerySection, JobConfig, QueriesSection, place_of, sources_of
+from scanner.jobs.options import open_road
+from scanner.nights.config import GallerySection, JobConfig, QueriesSection, mistakes, place_of, sources_of
 from scanner.nights.listing import look, read_seen
 from scanner.nights.state import State
 
@@ -41,8 +42,22 @@ def preview(config: JobConfig, beside: Path, *, allow_gone: bool = False) -> dic
         "images": images,
         "comparisons": comparisons,
         "embed_s": None if images is None or "images" not in rates else round(images / rates["images"], 1),
-        "problems": [f"{name}: {why}" for name, one in sets.items() for why in one["problems"]],
+        "problems": [
+            *_of_the_file(config, beside),
+            *(f"{name}: {why}" for name, one in sets.items() for why in one["problems"]),
+        ],
     }
+
+
+def _of_the_file(config: JobConfig, beside: Path) -> list[str]:
+    """Return what is wrong with what the file names, networks opened."""
+    found = mistakes(config, beside)
+    try:
+        if not found:
+            open_road(config.faces(beside))
+    except ScannerError as error:
+        found.append(f"embedder: {error}")
+    return found
 
 
 def _set(

@@ -31,7 +31,9 @@ class Start:
     config: JobConfig
     beside: Path
 
-    def run(self, night: Callable[[Progress], NightResult], progress: Progress) -> tuple[NightResult, int]:
+    def run(
+        self, night: Callable[[Progress], NightResult], progress: Progress, tell: Callable[[str], None]
+    ) -> tuple[NightResult, int]:
         """Run the night; return it, and the exit code: the night's, or 4 where it was 0 and what comes after it failed.
 
         Whatever the night raises is raised, after the metrics were written and the command was run.
@@ -39,14 +41,18 @@ class Start:
         Args:
             night: runs it, and tells a progress.
             progress: where to report.
+            tell: hears in sentences what comes after the night and failed.
         """
         traced = telemetry(self.name, progress)
         try:
             result = night(traced or progress)
         except BaseException as error:
-            self._end(exit_code_after(error), None, error, traced, progress)
+            for problem in self._end(exit_code_after(error), None, error, traced):
+                tell(problem)
             raise
-        problems = self._end(result.exit_code, result, None, traced, progress)
+        problems = self._end(result.exit_code, result, None, traced)
+        for problem in problems:
+            tell(problem)
         return result, EXIT_INCOMPLETE if problems and result.exit_code == EXIT_DONE else result.exit_code
 
     def _end(
@@ -55,9 +61,8 @@ class Start:
         result: NightResult | None,
         error: BaseException | None,
         traced: Telemetry | None,
-        progress: Progress,
-    ) -> bool:
-        """Do what belongs behind a start; return whether something of it failed."""
+    ) -> list[str]:
+        """Do what belongs behind a start; return what of it failed."""
         account, folder = (None, None) if result is None else (result.account, result.folder)
         summary = summary_of(self.name, exit_code, account, folder, error)
         problems: list[str] = []
@@ -73,9 +78,7 @@ class Start:
                 traced.end(exit_code, found)
         except (OSError, ScannerError, IndexesError) as why:
             problems.append(f"The metrics could not be written: {why}")
-        for sentence in problems:
-            progress.note(sentence)
-        return bool(problems)
+        return problems
 
     def _samples(self) -> Iterator[Sample]:
         state = State(Path(place_of(self.config.job.folder, self.beside)))

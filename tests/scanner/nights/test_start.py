@@ -17,6 +17,7 @@ from drawn_people import photos_of, write_people
 from small_job import document, put
 
 from scanner.cli import main
+from scanner.nights.account import gate_counts
 from scanner.nights.state import State, one_at_a_time
 
 KEEP = "import os, pathlib, sys; pathlib.Path('said.json').write_bytes(sys.stdin.buffer.read()); " + (  # noqa: ISC003
@@ -129,7 +130,7 @@ def test_metrics_that_cannot_be_written_are_told_and_lose_nothing(tmp_path: Path
     path = write_job(tmp_path, metrics={"textfile": "file/drawn.prom"})
 
     assert main(["run", str(path)]) == 4
-    assert "note: The metrics could not be written: " in capfd.readouterr().err
+    assert "not done: The metrics could not be written: " in capfd.readouterr().err
     assert (tmp_path / "state" / "nights" / "000001" / "night.json").exists()
 
 
@@ -227,6 +228,49 @@ def test_a_check_says_what_would_happen_and_does_nothing(tmp_path: Path, capfd) 
     assert "a mount may be missing" in json.loads(capfd.readouterr().out)["problems"][0]
 
 
+def test_a_mistake_that_would_end_the_night_is_told_before_anything_is_done(tmp_path: Path, capfd) -> None:
+    path = write_job(
+        tmp_path, embedder={"spec": "onnx:missing.onnx", "detector": "scrfd.onnx"}, scan={"fmr": 0.1, "calibrate_on": "peple"}
+    )  # fmt: skip
+
+    assert main(["run", str(path), "--check"]) == 2
+    problems = "\n".join(json.loads(capfd.readouterr().out)["problems"])
+    assert f"embedder: There is no network {tmp_path / 'missing.onnx'}." in problems
+    name = (
+        "scan.calibrate_on: 'peple' is neither a name of [[candidates]] or [[null]] nor a path. Did you mean 'people'?"
+    )
+    assert name in problems
+    assert main(["run", str(path)]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("missing.onnx"), err.count(name)) == ("", 1, 1)
+    assert "Nothing was done." in err
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_detector_that_is_missing_is_told_by_a_check(tmp_path: Path, capfd) -> None:
+    path = write_job(tmp_path, embedder={"spec": "drawn"})
+
+    assert main(["run", str(path), "--check"]) == 2
+    assert "needs a face detector" in json.loads(capfd.readouterr().out)["problems"][0]
+
+
+def test_quiet_leaves_what_a_person_must_know(tmp_path: Path, capfd) -> None:
+    """cron mails what stands on stderr."""
+    path = write_job(tmp_path, gate={"fail_on": "new"})
+    fails = write_job(tmp_path, after={"command": ["no-such-program"], "on": "failure"}).rename(tmp_path / "fails.toml")
+    write_job(tmp_path, gate={"fail_on": "new"})
+
+    assert main(["run", str(path), "--quiet"]) == 1
+    assert capfd.readouterr().err == "gate: gen: 2 new or changed findings that nobody acknowledged (exit code 1)\n"
+    assert main(["run", str(path), "--quiet"]) == 0
+    assert capfd.readouterr().err == ""
+    (tmp_path / "people").rename(tmp_path / "elsewhere")
+    assert main(["run", str(path), "--quiet"]) == 4
+    assert capfd.readouterr().err.startswith("not done: candidates/people: ")
+    assert main(["run", str(fails), "--quiet"]) == 4
+    assert "not done: The command of [after], no-such-program, cannot be started" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_night_that_is_stopped_by_a_signal_keeps_what_is_finished(tmp_path: Path, capfd, number: int) -> None:
     path = write_job(tmp_path)
@@ -260,3 +304,13 @@ def test_a_night_that_is_stopped_by_a_signal_keeps_what_is_finished(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"faces of people: (4|8) images were done before", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "minded"), [("never", {}), ("new", {"gen": 5}), ("named", {"gen": 1}), ("any", {"gen": 7})]
+)
+def test_the_gate_minds_what_it_is_told_to(fail_on: str, minded: dict[str, int]) -> None:
+    findings = {"now": 9, "acknowledged": 2, "open_new": 3, "open_changed": 2, "open_newly_named": 1}
+    runs = {"gen": {"diff": {"findings": findings}}, "quiet": {"diff": {"findings": dict.fromkeys(findings, 0)}}}
+
+    assert gate_counts({"fail_on": fail_on, "runs": runs}) == minded
