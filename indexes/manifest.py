@@ -21,6 +21,7 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 SEGMENTS_FOLDER = "segments"
 _MANIFEST_BYTES_MAX = 64 << 20
+_NAMED = 5
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -106,9 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():  # a pipe among them, which would wait for ever
-        raise FormatError(
-            f"'{folder}' is no index: it has no {MANIFEST_NAME}. Check the path, or build an index there."
-        )
+        raise FormatError(f"'{folder}' is no index: it has no {MANIFEST_NAME}. {_beside(folder)}")
     with path.open("rb") as file:
         content = file.read(_MANIFEST_BYTES_MAX + 1)
     if len(content) > _MANIFEST_BYTES_MAX:
@@ -138,6 +137,12 @@ def read_manifest(folder: Path) -> Manifest:
             f"'{path}' is damaged: {problems}. Restore it from a copy or build the index again."
         ) from None
     return manifest
+
+
+def _beside(folder: Path) -> str:
+    """Say which indexes lie where one was looked for."""
+    there = sorted(one.parent.name for one in folder.parent.glob(f"*/{MANIFEST_NAME}"))[:_NAMED]
+    return f"Indexes in '{folder.parent}': {', '.join(there)}." if there else "Check the path, or build an index there."
 
 
 def _without_old_codes(document: Mapping[str, Any]) -> Mapping[str, Any]:

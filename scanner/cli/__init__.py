@@ -37,6 +37,7 @@ COMMANDS = {
     "key": ("scanner.cli.key", "Keys that encrypt vectors and crops on disk: make them, change them."),
     "doctor": ("scanner.cli.doctor", "What is installed, which models are found, which device."),
 }
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM = (
     "\nNothing that was finished is lost. Make room, then give the same command with --resume where it has that option."
@@ -113,8 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(shown(f"error: {error}"), err=True)
         return error.exit_code
     except (IndexesError, OSError) as error:
-        room = _NO_ROOM if isinstance(error, OSError) and error.errno in _FULL else ""
-        click.echo(shown(f"error: {error}{room}"), err=True)
+        click.echo(shown(f"error: {error if isinstance(error, IndexesError) else _sentence(error)}"), err=True)
         return EXIT_USAGE
     except Exception:  # noqa: BLE001 - the last line of defence says that the fault is ours
         traceback.print_exc()
@@ -123,6 +123,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return EXIT_BUG
     return code if isinstance(code, int) else EXIT_DONE
+
+
+def _sentence(error: OSError) -> str:
+    """Say what the system refused, where, and what to do."""
+    place = f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+    if error.errno in _FULL:
+        return f"{place}{_NO_ROOM}"
+    if error.errno in _FORBIDDEN:
+        return f"{place} This account may not use it. Change its owner or mode (ls -ld shows them), or choose another place."
+    return place
 
 
 def _interrupted(words: Sequence[str]) -> int:

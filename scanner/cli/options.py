@@ -44,7 +44,7 @@ def device_option(what: str = "Where networks run.") -> Callable[[F], F]:
     )
 
 
-def seed_option(what: str, *, metavar: str | None = None, default: int | None = 0) -> Callable[[F], F]:
+def seed_option(what: str, *, metavar: str = "N", default: int | None = 0) -> Callable[[F], F]:
     """Return `--seed`; `what` says what is drawn by it."""
     kind = click.IntRange(min=0)
     return click.option("--seed", type=kind, default=default, show_default=True, metavar=metavar, help=what)
@@ -59,7 +59,9 @@ ray_option = click.option("--ray", "ray", metavar="ADDRESS|local", help="Spread 
                           "this machine; same bytes.  --workers is then the threads of each worker, 1 if not given.")  # fmt: skip
 force_option = click.option("--force", is_flag=True, help="Replace what is there.")
 
-_EMBEDDER = "insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, else what is installed]"
+_EMBEDDER = (
+    "Recogniser: insightface:PACK, onnx:FILE, dlib or drawn.  [default: the index's own, else what is installed]"
+)
 _ONE = (click.option("--embedder", metavar="SPEC", help=_EMBEDDER),)
 _SEVERAL = (
     click.option("--embedder", multiple=True, metavar="SPEC", help=_EMBEDDER + "  Given more than once, with indexes of each: "

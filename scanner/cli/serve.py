@@ -19,7 +19,9 @@ LOOPBACK = "127.0.0.1"
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
 @click.option("--host", default=LOOPBACK, show_default=True, metavar="NAME", help="Address to listen on.  Any other than this "
               "machine's own needs --tls-cert and --tls-key.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0: any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8642, show_default=True, metavar="N", help="0: any free one."
+)
 @click.option(
     "--name", multiple=True, metavar="NAME", help="A further host name under which visitors come.  More than once."
 )

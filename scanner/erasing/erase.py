@@ -141,8 +141,9 @@ def _erasure(
 def _end(plan: Plan, progress: Progress) -> tuple[list[str], list[Path]]:
     """Do what a plan says, prove it, write the records; the journal goes last."""
     carry_out(plan, progress)
-    progress.stage("proof", total=None, unit="roots")
+    progress.stage("proof", total=1, unit="searches")
     left = search(plan.roots, plan.known)
+    progress.advance(1)
     found = walk(plan.roots)
     records = journal.write_records(plan, left=len(left), unknown=len(found.unknown))
     journal.remove_journal(plan)

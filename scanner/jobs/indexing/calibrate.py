@@ -179,8 +179,8 @@ def _labelled(
         )
     if all(name is None for name in labelled.identities):
         raise CalibrationError(
-            f"{on} has no identities, so nobody knows which pairs are the same person. Name labelled pictures "
-            "(see --identity-from), or an index built from such."
+            f"{on} has no identities, so nobody knows which pairs are the same person. Name labelled pictures, or build the "
+            "index with labels: --identity-from folder takes the names of the sub-folders."
         )
     return labelled
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -189,6 +190,32 @@ def test_errors_are_told_even_when_quiet(run: Callable[..., Any], tmp_path: Path
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err.startswith(f"error: There is no {tmp_path}/nowhere.")
+
+
+def test_a_place_that_may_not_be_used_is_named_with_what_to_do(
+    run: Callable[..., Any], index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("indexes.open_index", refused)
+
+    ran = run("index", "show", index)
+
+    assert ran.code == 2
+    assert ran.err == (
+        f"error: {index}: Permission denied. This account may not use it. Change its owner or mode (ls -ld shows them), or "
+        "choose another place.\n"
+    )
+
+
+def test_a_mistyped_index_is_met_with_those_that_are_there(
+    run: Callable[..., Any], index: Path, tmp_path: Path
+) -> None:
+    ran = run("scan", tmp_path, "--against", index.with_name("poeple.idx"), "--out", tmp_path / "r", "--threshold", 0.5)
+
+    assert ran.code == 2
+    assert f"is no index: it has no manifest.json. Indexes in '{index.parent}': people.idx" in ran.err
 
 
 def test_without_any_embedder_the_error_says_what_to_do(

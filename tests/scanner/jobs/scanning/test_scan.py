@@ -281,8 +281,8 @@ def test_a_calibration_set_without_identities_is_refused(
         scan_here(tmp_path, generated_folder, people_index, threshold=None, fmr=0.1, calibrate_on=str(flat))
 
     assert str(caught.value) == (
-        f"{flat} has no identities, so nobody knows which pairs are the same person. Name labelled pictures "
-        "(see --identity-from), or an index built from such."
+        f"{flat} has no identities, so nobody knows which pairs are the same person. Name labelled pictures, or build the "
+        "index with labels: --identity-from folder takes the names of the sub-folders."
     )
 
 
