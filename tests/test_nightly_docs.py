@@ -42,9 +42,16 @@ def write(path: Path, number: int, photo: int) -> None:
 
 
 def write_job(folder: Path) -> None:
+    """Write the page's job for drawn people: nothing but the recogniser and the detector is another."""
     (text,) = re.findall(r"<!-- file: nightly.toml -->\n```toml\n(.*?)```", PAGE, re.DOTALL)
+    text, changed = re.subn(
+        r"^spec = .*\ndetector = .*$", 'spec = "drawn"\nfaces = "aligned"', text, flags=re.MULTILINE
+    )
+    assert changed == 1
     (folder / "nightly.toml").write_text(text)
-    for number in range(12):
+    for number in range(300, 450):
+        write(folder / "outsiders" / f"person-{number:05d}" / "0.png", number, 0)
+    for number in range(24):
         for photo in range(2):
             write(folder / "photos" / f"person-{number:05d}" / f"{photo}.png", number, photo)
     for number in (3, 40, 41):
@@ -55,25 +62,25 @@ def test_every_command_of_the_page_runs_and_the_nights_are_as_it_says(tmp_path: 
     write_job(tmp_path)
     check, night, status = commands("nightly-first")
 
-    assert run(check, tmp_path)["comparisons"] == 24 * 3
+    assert run(check, tmp_path)["comparisons"] == (48 + 150) * 3
     assert not (tmp_path / "nightly").exists()
     first = run(night, tmp_path)
     assert (first["night"], first["runs"]["generator-a"]["new"]) == (1, 1)
     assert (tmp_path / "nightly" / "nights" / "000001" / "generator-a" / "report.html").exists()
     assert run(status, tmp_path)["last"]["night"] == 1
 
-    for number in (5, 42):
+    for number in (5, 44):
         write(tmp_path / "samples" / f"{number}.png", number, 5)
     second, third, diff = commands("nightly-second")
     assert run(second, tmp_path)["runs"]["generator-a"]["new"] == 1
     account = json.loads((tmp_path / "nightly" / "nights" / "000002" / "night.json").read_text())
-    assert (account["runs"]["generator-a"]["compared"], account["runs"]["generator-a"]["of"]) == (2 * 24, 5 * 24)
+    assert (account["runs"]["generator-a"]["compared"], account["runs"]["generator-a"]["of"]) == (2 * 198, 5 * 198)
     again = run(third, tmp_path)
     assert (again["night"], again["runs"]["generator-a"]["unchanged"]) == (3, True)
     assert again["runs"]["generator-a"]["run"].endswith("nights/000002/generator-a")
     assert run(diff, tmp_path)["findings"]["new"] == 1
 
-    for folder in sorted((tmp_path / "photos").iterdir())[:10]:
+    for folder in sorted((tmp_path / "photos").iterdir())[:13]:
         shutil.rmtree(folder)
     run(second, tmp_path, code=4)
     (gone,) = commands("nightly-gone")
@@ -158,6 +165,13 @@ def test_systemd_finds_nothing_wrong_with_its_units(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if "scanner" in line] == []
 
 
+def test_the_unit_starts_also_where_nobody_collects_metrics() -> None:
+    """A place of ReadWritePaths that is missing keeps systemd from starting the service, unless it begins with `-`."""
+    (line,) = re.findall(r"^ReadWritePaths=(.*)$", (EXAMPLES / "scanner.service").read_text(), re.MULTILINE)
+
+    assert line.split() == ["/srv/scanner", "-/var/lib/node_exporter/textfile"]
+
+
 def test_the_other_schedules_say_what_they_must(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     job = yaml.safe_load((EXAMPLES / "cronjob.yaml").read_text())
@@ -166,10 +180,18 @@ def test_the_other_schedules_say_what_they_must(tmp_path: Path) -> None:
     assert pod["containers"][0]["args"][:2] == ["run", "/srv/scanner/nightly.toml"]
     assert {one["name"] for one in pod["containers"][0]["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
 
-    tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
+    (never_again,) = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert never_again["action"] == "FailJob"
+    # A second start would change none of them; after a kill it goes on.
+    assert never_again["onExitCodes"]["values"] == [1, 2, 3, 4]
+
+    dag = (EXAMPLES / "airflow_dag.py").read_text()
+    assert "if code in (1, 2, 3, 4):" in dag
+    tree = ast.parse(dag)
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["nightly_scan"]
 
     (line,) = [line for line in (EXAMPLES / "crontab").read_text().splitlines() if not line.startswith("#")]
+    assert line in PAGE
     fields = line.split(maxsplit=5)
     assert fields[:5] == ["0", "2", "*", "*", "*"]
     write_job(tmp_path)

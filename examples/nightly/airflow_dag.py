@@ -1,6 +1,7 @@
 """A nightly job as an Airflow 3 DAG; Airflow starts again what fails, and a start goes on where the last one ended.
 
-Exit code 1 (the gate says no) fails the task; it is not worth a second try, so it is marked as AirflowFailException.
+Exit codes that a second start would not change (the gate says no, the file is wrong, a bug, a source that is lost) fail the
+task at once, by AirflowFailException.
 """
 # ruff: noqa: INP001, S603, S607
 
@@ -28,7 +29,7 @@ def nightly_scan() -> None:
     @task(execution_timeout=timedelta(hours=10))
     def run() -> None:
         code = subprocess.run(["scanner", "run", JOB, "--log", "json"], check=False).returncode
-        if code in (1, 2, 3):
+        if code in (1, 2, 3, 4):
             raise AirflowFailException(f"scanner ended with exit code {code}")
         if code != 0:
             raise RuntimeError(f"scanner ended with exit code {code}")

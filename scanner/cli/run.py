@@ -107,8 +107,10 @@ def _check(config: Any, beside: Path, *, allow_gone: bool, quiet: bool) -> int:
         say(f"{name}: {one['there']} there, {new}, {one['gone']} gone", quiet=quiet)
     for problem in found["problems"]:
         say(f"problem: {problem}", quiet=quiet)
-    many = "not known" if found["comparisons"] is None else f"about {found['comparisons']:.3g}"
-    say(f"comparisons: {many}; embedding: {time_words(found['embed_s'])}", quiet=quiet)
+    many = "not known" if found["comparisons"] is None else f"about {found['comparisons']:,}"
+    is_first = found["images"] is not None and found["embed_s"] is None
+    time = "the first night will tell" if is_first else time_words(found["embed_s"])
+    say(f"comparisons: {many}; time for the pictures: {time}", quiet=quiet)
     answer(found)
     return 2 if found["problems"] else 0
 

@@ -213,6 +213,7 @@ def test_a_check_says_what_would_happen_and_does_nothing(tmp_path: Path, capfd) 
     found = json.loads(out)
     assert (found["images"], found["comparisons"], found["problems"]) == (13, 30, [])
     assert "candidates/people: 0 there, 10 new, 0 gone" in err
+    assert err.endswith("comparisons: about 30; time for the pictures: the first night will tell\n")
     assert not (tmp_path / "state").exists()
     assert main(["run", str(path)]) == 0
     put(tmp_path, "gen/picture-41.png", 41, 5)
