@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from scanner.cli import main
 from scanner.images import encode_png
 from scanner.nights.config import JobConfig, MetricsSection
 from scanner.nights.metrics import HELP
@@ -58,7 +59,7 @@ def write_job(folder: Path) -> None:
         write(folder / "samples" / f"{number}.png", number, 5)
 
 
-def test_every_command_of_the_page_runs_and_the_nights_are_as_it_says(tmp_path: Path) -> None:
+def test_every_command_of_the_page_runs_and_the_nights_are_as_it_says(tmp_path: Path, capsys) -> None:
     write_job(tmp_path)
     check, night, status = commands("nightly-first")
 
@@ -68,6 +69,8 @@ def test_every_command_of_the_page_runs_and_the_nights_are_as_it_says(tmp_path: 
     assert (first["night"], first["runs"]["generator-a"]["new"]) == (1, 1)
     assert (tmp_path / "nightly" / "nights" / "000001" / "generator-a" / "report.html").exists()
     assert run(status, tmp_path)["last"]["night"] == 1
+    assert main(["status", str(tmp_path / "nightly.toml")]) == 0
+    assert "\n  generator-a: undecided; 2 matches" in capsys.readouterr().err
 
     for number in (5, 44):
         write(tmp_path / "samples" / f"{number}.png", number, 5)

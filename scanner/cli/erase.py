@@ -16,6 +16,7 @@ from scanner.errors import UsageError
 _WANTED = ("identity", "uri", "item_id", "source")
 _RULES = ("keep_nights", "older_than", "keep_crops_nights", "crops_older_than")
 _SHOWN = 20
+_NOTHING_FOUND = "nothing was found: it is gone already, or written otherwise here (capitals, spaces and zeros count)"
 
 
 @click.command("erase")
@@ -79,7 +80,8 @@ def _erase(root: tuple[str, ...], given: dict[str, Any]) -> int:
         )
     word = "would be erased" if given["dry_run"] else "erased"
     say(f"{word}: " + (", ".join(f"{n} {name}" for name, n in done.counts.items()) or "nothing"), quiet=quiet)
-    _tell(done, "nothing is left" if not given["dry_run"] else "", quiet=quiet)
+    is_left = "" if given["dry_run"] else "nothing is left"
+    _tell(done, is_left if done.counts else _NOTHING_FOUND, quiet=quiet)
     if done.receipt is not None:
         say(f"record: {', '.join(str(path) for path in done.records)}\nreceipt (keep it with the request): {done.receipt}",
             quiet=quiet)  # fmt: skip

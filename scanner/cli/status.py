@@ -37,6 +37,7 @@ def command(job: str, **given: Any) -> int:
     if last is not None:
         say(f"last: night {last['night']}, ended {last['ended_at']}, exit code {last['exit_code']}", quiet=quiet)
         for name, run in last["runs"].items():
-            say(f"  {name}: {run['matches']} matches, {run['new']} new findings ({run['run']})", quiet=quiet)
+            verdict = "" if run["verdict"] is None else f"{run['verdict']}; "
+            say(f"  {name}: {verdict}{run['matches']} matches, {run['new']} new findings ({run['run']})", quiet=quiet)
     answer(found)
     return 0

@@ -68,6 +68,16 @@ def test_it_counts_then_erases_then_finds_nothing(folder: Path, capsys: pytest.C
     assert open_index(folder / "people.idx").rows == 6
 
 
+@pytest.mark.parametrize("how", ["--dry-run", "--everywhere"])
+def test_a_label_that_nobody_has_is_told(folder: Path, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    assert main(["erase", str(folder), "--identity", "P-000", how]) == 0
+
+    done, text = said(capsys)
+    assert done["erased"] == {}
+    assert "nothing was found: it is gone already, or written otherwise here" in text
+    assert "nothing is left" not in text
+
+
 def test_what_it_cannot_reach_makes_it_incomplete(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "export.csv").write_text("p-000,0.9\n")
 
