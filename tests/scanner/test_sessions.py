@@ -46,11 +46,13 @@ def test_what_is_hashed_is_what_is_read(write_onnx):
     assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_missing_file_is_named(tmp_path):
-    assert (
-        refused(tmp_path / "no.onnx")
-        == f"The network {tmp_path / 'no.onnx'} cannot be read: No such file or directory."
-    )
+def test_a_missing_file_is_named_with_those_that_are_there(tmp_path):
+    missing = f"There is no network {tmp_path / 'no.onnx'}. Networks in {tmp_path}:"
+    assert refused(tmp_path / "no.onnx") == f"{missing} none."
+
+    for name in ("b.onnx", "a.onnx", "a.json"):
+        (tmp_path / name).touch()
+    assert refused(tmp_path / "no.onnx") == f"{missing} a.onnx, b.onnx."
 
 
 def test_a_folder_is_no_network(tmp_path):
