@@ -110,7 +110,9 @@ def _check(config: Any, beside: Path, *, allow_gone: bool, quiet: bool) -> int:
     many = "not known" if found["comparisons"] is None else f"about {found['comparisons']:,}"
     is_first = found["images"] is not None and found["embed_s"] is None
     time = "the first night will tell" if is_first else time_words(found["embed_s"])
-    say(f"comparisons: {many}; time for the pictures: {time}", quiet=quiet)
+    work = f"comparisons: {many}; time for the pictures: {time}"
+    is_idle = found["images"] == found["comparisons"] == 0
+    say("nothing is new" if is_idle else work, quiet=quiet)
     answer(found)
     return 2 if found["problems"] else 0
 

@@ -216,6 +216,9 @@ def test_a_check_says_what_would_happen_and_does_nothing(tmp_path: Path, capfd) 
     assert err.endswith("comparisons: about 30; time for the pictures: the first night will tell\n")
     assert not (tmp_path / "state").exists()
     assert main(["run", str(path)]) == 0
+    capfd.readouterr()
+    assert main(["run", str(path), "--check"]) == 0
+    assert capfd.readouterr().err.endswith("\nnothing is new\n")
     put(tmp_path, "gen/picture-41.png", 41, 5)
     (tmp_path / "gen" / "picture-2.png").unlink()
     capfd.readouterr()
