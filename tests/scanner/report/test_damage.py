@@ -19,7 +19,6 @@ from scanner.report.page import write_page
     [
         ("threshold", None),
         ("counts", []),
-        ("format_version", "new"),
         ("results", {}),
         ("indexes", 7),
         ("road", {}),
