@@ -113,6 +113,8 @@ def export(request: Request, *, kind: str) -> Response:
     name = f"matches-{run.id}{'-filtered' if filtered(chosen) else ''}.{kind}"
     media = "text/csv; charset=utf-8" if kind == "csv" else "application/vnd.apache.parquet"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
+    if request.method == "HEAD":
+        return Response(media_type=media, headers=headers)
     chunks = made(run, sql, condition.values)
     first = next(chunks)  # what goes wrong at the start is a page, not half a file
     return StreamingResponse(chain([first], chunks), media_type=media, headers=headers)

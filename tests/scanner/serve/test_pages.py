@@ -351,6 +351,19 @@ def test_exports_wait_for_each_other_and_then_say_so(visit, tmp_path, monkeypatc
     assert visitor.get(path + "/matches.csv").status_code == 200
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_who_asks_for_the_head_of_an_export_starts_none(client, run_path, kind, monkeypatch):
+    from scanner.serve.tables import RunTables
+
+    headers = client.get(f"{run_path}/matches.{kind}").headers
+    monkeypatch.setattr(RunTables, "stream", None)
+
+    answer = client.request("HEAD", f"{run_path}/matches.{kind}")
+
+    assert answer.status_code == 200
+    assert all(answer.headers[name] == headers[name] for name in ("content-type", "content-disposition"))
+
+
 def test_comparisons_wait_for_each_other_and_then_say_so(visit, tmp_path, monkeypatch):
     from scanner.serve import pages
 
