@@ -40,7 +40,7 @@ def serve(folder: Path) -> None:
         script.write_text(CLIENT)
         script.chmod(0o700)
         print("ready", flush=True)
-        while listener in (ready := select.select([listener, 0], [], [])[0]) or 0 not in ready:
+        while select.select([listener, 0], [], [])[0][0] is listener:
             client, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
