@@ -8,15 +8,19 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from scanner.jobs.versions import code_sha256, versions
+
 STEPS = ("replace", "rename", "mkdir", "rmdir", "unlink", "fsync")
 DIED = 9
 
-# Jobs import these where they need them: before the fork no child pays for it.  Sessions are opened by the children.
+# Jobs import and ask for these where they need them: before the fork no child pays for it.  Sessions are opened by the children.
 for _name in (
     "fsspec.core", "onnx", "onnxruntime", "pyarrow.parquet", "scipy.stats",
     "scanner.embedders.onnx_network", "scanner.faces.given", "scanner.report.diff", "scanner.report.page",
 ):  # fmt: skip
     importlib.import_module(_name)
+versions()
+code_sha256()
 
 
 def run_in_child(job: Callable[[], object], *, die_at: int | None = None, tell: bool = True) -> tuple[int, int]:

@@ -19,12 +19,16 @@ _LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "onnxruntime", "insightface", "op
 def versions() -> dict[str, str]:
     """Return the versions of everything that can change a score; what is not installed is left out."""
     found = {"identity-leak-scanner": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return found | {name: installed for name in _LIBRARIES if (installed := _installed(name)) is not None}
+
+
+@cache
+def _installed(name: str) -> str | None:
+    """Return a library's version; None where it is not there.  The whole of its description is parsed for that."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @cache
