@@ -24,7 +24,7 @@ _NOTHING_FOUND = "nothing was found: it is gone already, or written otherwise he
 @click.option("--identity", multiple=True, metavar="LABEL", help="Everything of this identity; more than once.")
 @click.option("--uri", multiple=True, metavar="URI", help="The picture at this place, under all its names.")
 @click.option("--item-id", multiple=True, metavar="HASH", help="The picture with these bytes (column item_id).")
-@click.option("--source", multiple=True, metavar="PREFIX", help="Every picture whose uri begins like this.")
+@click.option("--source", multiple=True, metavar="PLACE", help="Every picture in this folder, archive or bucket.")
 @click.option("--everywhere", is_flag=True, help="Do it: in every index, run, table, page and cache at and below ROOT.")
 @click.option(
     "--verify", is_flag=True, help="Only search, and change nothing; with --everywhere this is done at the end."

@@ -122,4 +122,4 @@ def _names(text: str, known: Known, *, is_label: bool) -> bool:
         return True
     if text in known.uris or text in known.items or text.rpartition(":")[0] in known.items:
         return True
-    return any(text.startswith(source) or text == source.rstrip("/") for source in known.sources)
+    return f"{text.rstrip('/')}/".startswith(known.sources)

@@ -11,10 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from scanner.errors import UsageError
+from scanner.sources.names import INSIDE
 
 ITEM_ID_DIGITS: Final = 32
 ERASED: Final = "(erased)"
 """Stands where an erased word stood in a document that stays."""
+_INSIDE: Final = ("/", INSIDE)
 VECTORS_MAX: Final = 20_000
 """Up to so many erased vectors, all that remain are compared with them; more would be a scan of its own."""
 
@@ -27,7 +29,7 @@ class Wanted:
         identities: labels, as the user's data set has them.
         uris: places of pictures, as they stand in tables.
         item_ids: first 128 bits of the SHA-256 of a picture's bytes, 32 hex digits.
-        sources: beginnings of uris.
+        sources: folders, archives or buckets: all pictures in them.  `photos/p1` is not `photos/p10`.
     """
 
     identities: tuple[str, ...] = ()
@@ -62,7 +64,7 @@ class Known:
     Attributes:
         labels: identities.
         uris: places that were asked for by themselves.
-        sources: beginnings of places.
+        sources: beginnings of places in sources, up to a slash; a place that is one of them without its slash is the source.
         items: hashes of pictures.
         names: `place NUL label` of pictures that have no hash.
         orphans: `index NUL label` of identities of whom no reference is left in that index.
@@ -82,7 +84,9 @@ class Known:
     @classmethod
     def of(cls, wanted: Wanted) -> Self:
         """Return what is known before anything was read."""
-        return cls(set(wanted.identities), set(wanted.uris), tuple(wanted.sources), set(wanted.item_ids))
+        places = {source.rstrip("/") for source in wanted.sources}
+        inside = tuple(f"{place}{mark}" for place in sorted(places) for mark in _INSIDE)
+        return cls(set(wanted.identities), set(wanted.uris), inside, set(wanted.item_ids))
 
     def size(self) -> int:
         """Return a number that grows whenever something is learnt."""

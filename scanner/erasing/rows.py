@@ -155,12 +155,12 @@ def _joined(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
 def _places(column: pa.ChunkedArray, known: Known) -> Mask:
     rows = _is_in(column, known.uris)
     for source in known.sources:
-        rows |= _mask(pc.starts_with(column, source))
+        rows |= _mask(pc.or_(pc.starts_with(column, source), pc.equal(column, source[:-1])))
     return rows
 
 
 def _is_place(uri: str, known: Known) -> bool:
-    return uri in known.uris or uri.startswith(known.sources)
+    return uri in known.uris or f"{uri}/".startswith(known.sources)
 
 
 def _faces(column: pa.ChunkedArray, known: Known, local: Local) -> Mask:

@@ -36,8 +36,16 @@ from scanner.quantities import parse_bytes
 from scanner.sessions import no_network
 from scanner.sources.generated import GENERATED
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 PathText = Annotated[str, Field(min_length=1)]
+
+
+def _no_file_name(name: str) -> str:
+    if name.endswith((".json", ".parquet", ".idx")):
+        raise ValueError(f"{name!r} ends like a file of the job's own; leave the ending out")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), AfterValidator(_no_file_name)]
 
 
 def _no_generator(spec: str) -> str:

@@ -355,6 +355,33 @@ def test_by_source_all_its_pictures_go_and_people_of_whom_nothing_is_left(state:
     assert verify(state / "run").holds
 
 
+def test_a_source_is_a_folder_and_no_beginning_of_a_name(state: Path, everything: Path) -> None:
+    index = open_index(state / "people.idx")
+    uris = index.column("uri").to_pylist()
+    folder = uris[0].rpartition("/")[0]
+    inside = [uri for uri in uris if uri.rpartition("/")[0] == folder]
+    assert 0 < len(inside) < len(uris)
+
+    nobody = erase(state, Wanted(sources=(folder[:-1],)))  # person-0000 is no folder
+    assert nobody.complete
+    assert open_index(state / "people.idx").column("uri").to_pylist() == uris
+
+    done = erase(state, Wanted(sources=(folder,)))
+    assert done.complete, done.left
+    assert files_with(state, folder) == []
+    assert not set(inside) & set(open_index(state / "people.idx").column("uri").to_pylist())
+
+
+def test_a_source_that_is_one_file_is_that_picture(state: Path) -> None:
+    index = open_index(state / "people.idx")
+    rows, uri = index.rows, index.column("uri").to_pylist()[0]
+
+    done = erase(state, Wanted(sources=(uri,)))
+
+    assert done.complete, done.left
+    assert open_index(state / "people.idx").rows == rows - 1
+
+
 def test_a_picture_saved_again_under_another_label_goes_too(state: Path, tmp_path: Path) -> None:
     """Other bytes, no label, the same pixels: only its vector tells."""
     import cv2

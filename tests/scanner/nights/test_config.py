@@ -83,6 +83,7 @@ def test_every_problem_is_listed_with_its_key_and_the_nearest_right_name(tmp_pat
         ({"scan": {"fmr": 0.1}}, "calibrate_on"),
         ({"scan": {"threshold": 0.5, "memory": "lots"}}, "memory"),
         ({"queries": [{"name": "../x", "sources": ["x"]}]}, "queries[1].name"),
+        ({"queries": [{"name": "night.json", "sources": ["x"]}]}, "ends like a file of the job's own"),
         ({"job": {"folder": ""}}, "job.folder"),
     ],
 )
