@@ -114,7 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(shown(f"error: {error}"), err=True)
         return error.exit_code
     except (IndexesError, OSError) as error:
-        click.echo(shown(f"error: {error if isinstance(error, IndexesError) else _sentence(error)}"), err=True)
+        said = str(error) if isinstance(error, IndexesError) else _refused(error)
+        room = _NO_ROOM if isinstance(error, OSError) and error.errno in _FULL else ""
+        click.echo(f"{shown(f'error: {said}')}{room}", err=True)
         return EXIT_USAGE
     except Exception:  # noqa: BLE001 - the last line of defence says that the fault is ours
         traceback.print_exc()
@@ -125,11 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else EXIT_DONE
 
 
-def _sentence(error: OSError) -> str:
+def _refused(error: OSError) -> str:
     """Say what the system refused, where, and what to do."""
     place = f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
-    if error.errno in _FULL:
-        return f"{place}{_NO_ROOM}"
     if error.errno in _FORBIDDEN:
         return f"{place} This account may not use it. Change its owner or mode (ls -ld shows them), or choose another place."
     return place

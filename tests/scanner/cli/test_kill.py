@@ -210,4 +210,7 @@ def test_a_folder_that_may_not_be_written_is_told(
     ran = run(*words_for("scan", generated, crowd_index, tmp_path))
 
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.splitlines()[-1] == f"error: [Errno 13] Permission denied: '{tmp_path}/out'"
+    assert ran.err.splitlines()[-1] == (
+        f"error: {tmp_path}/out: Permission denied. This account may not use it. Change its owner or mode (ls -ld shows them), "
+        "or choose another place."
+    )
