@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexes.atomic import atomic_path
 from indexes.errors import FormatError
 from indexes.keys import current_keys
-from indexes.sealed import create, parquet_source
+from indexes.sealed import parquet_source
 from scanner.documents import read_text
 from scanner.errors import ArtefactError
 from scanner.schemas import (
@@ -43,6 +41,7 @@ from scanner.schemas import (
     embeddings_schema,
     samples_schema,
 )
+from scanner.table_writer import PRIVATE_COLUMNS, ROW_GROUP_ROWS, TableWriter, write_tables
 
 __all__ = [
     "CROPS",
@@ -87,11 +86,8 @@ _NAME_KEY: Final = b"identity_leak.schema"
 _VERSION_KEY: Final = b"identity_leak.version"
 _COLUMNS_KEY: Final = b"identity_leak.columns"
 FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
-ROW_GROUP_ROWS: Final = 8192
 PRIVATE: Final = 0o700
 """Mode of folders that hold vectors or crops."""
-PRIVATE_COLUMNS: Final = frozenset({"embedding", "crop_png", "latent"})
-"""Columns of which one is enough for a table to be sealed."""
 
 
 def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> pa.Schema:
@@ -109,60 +105,6 @@ def stamped(schema: pa.Schema, name: str, *, fingerprint: str | None = None) -> 
 def is_ours(schema: pa.Schema) -> bool:
     """Tell whether a Parquet file's schema bears our stamp."""
     return _NAME_KEY in (schema.metadata or {})
-
-
-class TableWriter:
-    """Writes one Parquet file, table by table, complete or absent: a context manager.
-
-    Row groups depend on the rows alone, not on how they were cut into tables: equal rows give equal bytes.
-    When the block raises, no file is left.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema, self.rows = path, schema, 0
-        self._waiting: list[pa.Table] = []
-        self._count = 0
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path))
-            temporary.touch(mode=0o600)
-            private = PRIVATE_COLUMNS.intersection(self.schema.names) and current_keys()
-            sink = stack.enter_context(create(temporary)) if private else temporary
-            writer = pq.ParquetWriter(sink, self.schema, compression="zstd", write_page_checksum=True)
-            self._writer = stack.enter_context(writer)
-            self._stack = stack.pop_all()
-        return self
-
-    def write(self, table: pa.Table) -> None:
-        """Append rows of the writer's schema."""
-        self._waiting.append(table.cast(self.schema))
-        self._count += table.num_rows
-        self.rows += table.num_rows
-        if self._count >= ROW_GROUP_ROWS:
-            joined = pa.concat_tables(self._waiting).combine_chunks()
-            whole = self._count - self._count % ROW_GROUP_ROWS
-            for start in range(0, whole, ROW_GROUP_ROWS):
-                self._writer.write_table(joined.slice(start, ROW_GROUP_ROWS))
-            self._waiting, self._count = [joined.slice(whole)], self._count - whole
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stack:
-            if error is not None:
-                raise error  # so that the writer below removes what was begun
-            if self._count:
-                self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
-
-
-def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
-    """Write tables one after the other as one Parquet file, complete or absent; return its rows."""
-    with TableWriter(path, schema) as writer:
-        for table in tables:
-            writer.write(table)
-    return writer.rows
 
 
 def read_table(path: Path, name: str, *, columns: list[str] | None = None) -> pa.Table:

@@ -21,12 +21,14 @@ CODE_SHARE = 0.625
 SUSTAINED = 0.85
 """What long work reaches of a rate that is the best of many short calls; fitted to builds, joins and embeddings."""
 
-_BASE_BYTES = 250 << 20
+_BASE_BYTES = 190 << 20
 """A process with numpy, pyarrow and the search loaded; measured by `benchmarks/bench_cost.py`."""
-_NETWORKS_BYTES = 200 << 20
+_NETWORKS_BYTES = 80 << 20
 """onnxruntime with a small detector and a small recogniser, a call for each of two cores; large ones take more."""
 _SEEN_BYTES = 120
 """An item's id in the set that finds duplicates: 49 bytes of object, 16 of slot, and the set's free slots."""
+_COMPONENT_BYTES = 3.4
+"""A float32 component of a unit vector in an embeddings file, laid by significance and compressed; of 128 or 256."""
 _FACE_ROW_BYTES = 100
 """Box, quality, ids and uri of a face in an embeddings file, compressed."""
 _REFERENCE_ROW_BYTES = 100  # the same in an index's `rows.parquet`
@@ -100,11 +102,8 @@ def embedding_memory_bytes(images: int, *, cores: int, megapixels: float) -> int
 
 
 def embeddings_bytes(faces: int, dim: int, *, crops: bool = False) -> int:
-    """Return the size of an embeddings file: float32 components do not compress; the other columns were measured.
-
-    Good from some thousand faces on; Parquet's dictionaries make smaller files up to half larger.
-    """
-    return faces * (4 * dim + _FACE_ROW_BYTES + (_CROP_PNG_BYTES if crops else 0))
+    """Return the size of an embeddings file, from some thousand faces on; smaller ones have up to half more a face."""
+    return round(faces * (_COMPONENT_BYTES * dim + _FACE_ROW_BYTES + (_CROP_PNG_BYTES if crops else 0)))
 
 
 def embedding(

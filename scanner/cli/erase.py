@@ -16,6 +16,7 @@ from scanner.errors import UsageError
 _WANTED = ("identity", "uri", "item_id", "source")
 _RULES = ("keep_nights", "older_than", "keep_crops_nights", "crops_older_than")
 _SHOWN = 20
+_NAMES_SHOWN = 5
 _NOTHING_FOUND = "nothing was found: it is gone already, or written otherwise here (capitals, spaces and zeros count)"
 
 
@@ -95,6 +96,11 @@ def _tell(done: Any, nothing: str, *, quiet: bool) -> None:
         say(f"still there: {line}", quiet=quiet)
     for path, why in done.unreadable.items():
         say(f"not looked at: {path}: {why}", quiet=quiet)
+    if done.alike:
+        names = ", ".join(done.alike[:_NAMES_SHOWN]) + (", …" if len(done.alike) > _NAMES_SHOWN else "")
+        many = "1 name holds" if len(done.alike) == 1 else f"{len(done.alike)} names hold"
+        say(f"look yourself: {many} the label in a longer word, and may be the person's or not: {names}. "
+            "Erase what is with --uri.", quiet=quiet)  # fmt: skip
     for path, count in list(done.unknown.items())[:_SHOWN]:
         say(f"not ours, not touched: {count} file{'s' if count > 1 else ''} in {path}", quiet=quiet)
     if len(done.unknown) > _SHOWN:

@@ -22,6 +22,7 @@ from indexes import open_index
 from indexes.lock import write_lock
 from scanner import artefacts
 from scanner.erasing import journal
+from scanner.erasing.alike import names_alike
 from scanner.erasing.apply import carry_out
 from scanner.erasing.documents import pictures_of_people, scrub
 from scanner.erasing.journal import Plan
@@ -45,6 +46,7 @@ class Erasure:
         left: files in which something of the erased is found still, each with what it is.
         unreadable: files that could not be looked at, and why.
         unknown: files that are none of ours, by folder.
+        alike: names in which a label that was asked for stands inside a longer word; somebody has to look at them.
         records: paths of the records.
         receipt: shows, with the request, that a record is that of the request; told here and kept nowhere.
         finished_before: True when the call ended an erasure that had been killed.
@@ -54,6 +56,7 @@ class Erasure:
     left: tuple[str, ...]
     unreadable: dict[str, str]
     unknown: dict[str, int]
+    alike: tuple[str, ...] = ()
     records: tuple[Path, ...] = ()
     receipt: str | None = None
     finished_before: bool = False
@@ -67,7 +70,7 @@ class Erasure:
         """Return it as JSON."""
         return {
             "erased": self.counts, "left": list(self.left), "unreadable": self.unreadable, "not_ours": self.unknown,
-            "records": [str(path) for path in self.records], "receipt": self.receipt, "complete": self.complete,
+            "alike": list(self.alike), "records": [str(path) for path in self.records], "receipt": self.receipt, "complete": self.complete,
             "finished_before": self.finished_before,
         }  # fmt: skip
 
@@ -127,15 +130,19 @@ def search_everywhere(roots: Sequence[str | Path], wanted: Wanted) -> Erasure:
     paths = sorted({Path(root).resolve() for root in roots})
     found = walk(paths)
     unreadable = {str(path): why for path, why in found.unreadable.items()}
-    return Erasure({}, tuple(search(paths, Known.of(wanted))), unreadable, _by_folder(found.unknown))
+    known = Known.of(wanted)
+    alike = names_alike(paths, wanted.identities, known)
+    return Erasure({}, tuple(search(paths, known)), unreadable, _by_folder(found.unknown), alike)
 
 
 def _erasure(
     plan: Plan, found: Found, left: Sequence[str], records: Sequence[Path], *, finished_before: bool = False
 ) -> Erasure:
     receipt = plan.receipt if records else None
-    unknown = _by_folder(found.unknown)
-    return Erasure(plan.counts, tuple(left), plan.unreadable, unknown, tuple(records), receipt, finished_before)
+    return Erasure(
+        plan.counts, tuple(left), plan.unreadable, _by_folder(found.unknown), names_alike(plan.roots, plan.wanted.identities, plan.known),
+        tuple(records), receipt, finished_before,
+    )  # fmt: skip
 
 
 def _end(plan: Plan, progress: Progress) -> tuple[list[str], list[Path]]:

@@ -77,16 +77,30 @@ class Words:
 def search(roots: Sequence[Path], known: Known) -> list[str]:
     """Return the files below the roots in which something of the erased is left, each with what it is; sorted."""
     words = Words.of(known)
-    found: set[str] = set()
+    looked = ((path, _look(path, known, words)) for path in files_below(roots))
+    return sorted({f"{path}: {what}" for path, what in looked if what})
+
+
+def files_below(roots: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files at and below the roots, but for links and what an erasure itself writes."""
     for root in roots:
         inside: Iterator[Path] = iter([root]) if root.is_file() else root.rglob("*")
         for path in inside:
             parts = path.relative_to(root).parts
-            if path.is_symlink() or not path.is_file() or JOURNAL in parts or RECORDS in parts[:-1]:
-                continue
-            if what := _look(path, known, words):
-                found.add(f"{path}: {what}")
-    return sorted(found)
+            if not path.is_symlink() and path.is_file() and JOURNAL not in parts and RECORDS not in parts[:-1]:
+                yield path
+
+
+def text_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns of texts, and of lists of texts."""
+    return [one.name for one in schema if _is_text(one.type)]
+
+
+def texts_of(column: pa.Array) -> Iterator[str]:
+    """Yield the distinct texts of such a column."""
+    for value in pa.compute.unique(column.flatten() if pa.types.is_list(column.type) else column).to_pylist():
+        if value is not None:
+            yield value
 
 
 def _look(path: Path, known: Known, words: Words) -> str:
@@ -112,14 +126,14 @@ def _look(path: Path, known: Known, words: Words) -> str:
 def _parquet(path: Path, known: Known, words: Words) -> str:
     with artefacts.open_parquet(path) as file:
         schema = file.schema_arrow
-        texts = [one.name for one in schema if _is_text(one.type)]
+        texts = text_columns(schema)
         vectors = [one.name for one in schema if pa.types.is_fixed_size_list(one.type)]
         fingerprint = (schema.metadata or {}).get(artefacts.FINGERPRINT_KEY, b"").decode(errors="replace")
         erased = known.vectors.get(fingerprint)
         for batch in file.iter_batches(batch_size=_ROWS, columns=[*texts, *vectors]):
             for name in texts:
                 named = bool(_LABELS.search(name))
-                if any(words.is_in(text, named=named) for text in _texts(batch.column(name))):
+                if any(words.is_in(text, named=named) for text in texts_of(batch.column(name))):
                     return f"a cell of {name}"
             for name in vectors:
                 column = batch.column(name)
@@ -170,9 +184,3 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind):
         return _is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _texts(column: pa.Array) -> Iterator[str]:
-    for value in pa.compute.unique(column.flatten() if pa.types.is_list(column.type) else column).to_pylist():
-        if value is not None:
-            yield value

@@ -15,13 +15,15 @@ ARCFACE_LANDMARKS_PX: NDArray[np.float64] = np.array(
 )
 """Left eye, right eye, nose tip, left and right corner of the mouth, as the viewer sees them."""
 
+_AS_COMPLEX: NDArray[np.complex128] = np.array([1.0, 1.0j])
 _SHRINK_FIRST_BELOW = 0.5
 
 
 def similarity(source_px: NDArray[np.floating], target_px: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the least-squares similarity that takes `source_px` to `target_px`.
 
-    Closed form of Umeyama 1991, without reflection.
+    In the plane, Umeyama's (1991) closed form without reflection is a regression of complex numbers: a point is x + iy,
+    and a similarity multiplies it by one number and adds another.
 
     Args:
         source_px: (n, 2) points, n >= 2, not all equal.
@@ -30,18 +32,11 @@ def similarity(source_px: NDArray[np.floating], target_px: NDArray[np.floating])
     Returns:
         (2, 3) float64 matrix `M` with `target ≈ M[:, :2] @ source + M[:, 2]`.
     """
-    source = np.asarray(source_px, np.float64)
-    target = np.asarray(target_px, np.float64)
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    source_c, target_c = source - source_mean, target - target_mean
-    u, sizes, vt = np.linalg.svd(target_c.T @ source_c)
-    signs = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    rotation = (u * signs) @ vt
-    scale = float((sizes * signs).sum() / (source_c**2).sum())
-    matrix = np.empty((2, 3))
-    matrix[:, :2] = scale * rotation
-    matrix[:, 2] = target_mean - matrix[:, :2] @ source_mean
-    return matrix
+    source, target = (np.asarray(points, np.float64) @ _AS_COMPLEX for points in (source_px, target_px))
+    centred = source - source.mean()
+    factor = np.vdot(centred, target) / np.vdot(centred, centred).real
+    shift = target.mean() - factor * source.mean()
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
 def align(pixels_rgb_u8: NDArray[np.uint8], landmarks_px: NDArray[np.floating], *, side_px: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner import artefacts
+from scanner import artefacts, table_writer
 from scanner.artefacts import MATCHES, REJECTS, TableWriter, embeddings_schema, stamped, table_of, write_tables
 from scanner.errors import ArtefactError
 
@@ -84,7 +84,7 @@ def test_equal_rows_give_equal_bytes_however_they_are_cut(tmp_path_factory, cuts
     places = [0, *sorted(cuts), 40]
     parts = [FACES.slice(a, b - a) for a, b in pairwise(places)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artefacts, "ROW_GROUP_ROWS", group)
+        patch.setattr(table_writer, "ROW_GROUP_ROWS", group)
         write_tables(folder / "whole.parquet", schema, [FACES])
         write_tables(folder / "cut.parquet", schema, parts)
 

@@ -106,7 +106,7 @@ def test_embedding_shares_pictures_among_cores_and_writes_twice():
     cost = costs.embedding(ROUND, given_faces, 1000, dim=256, megapixels=0.35, side_px=600)
 
     assert cost.seconds * SUSTAINED == pytest.approx(1000 * (0.5 + 3.5 + 0.5 + 10.0) * 1e-3 / 4 + 0.002)
-    assert cost.disk_bytes == cost.work_bytes == 1000 * (1024 + 100)
+    assert cost.disk_bytes == cost.work_bytes == 1000 * 256 * 3.4 + 1000 * 100
 
 
 def test_several_machines_share_the_references_and_send_the_queries():

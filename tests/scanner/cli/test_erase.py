@@ -118,3 +118,27 @@ def test_old_nights_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not (folder / "nights" / "000001" / "gen").exists()
     assert (folder / "nights" / "000002" / "gen" / "run.json").exists()
     assert "1 runs and crops of 0 runs removed" in text
+
+
+def test_names_that_hold_the_label_in_a_longer_word_are_told_and_stay(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(5, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 16)
+    names = ["gen/p-000_01.png", "gen/p-0001.png", "gen/xp-000.png", "p-000/1.png", "p-000/2.png"]
+    people = [None, None, None, "p-000", "p-000"]
+    pq.write_table(pa.table({"embedding": column, "uri": names, "identity": people}), tmp_path / "more.parquet")
+    build(folder / "more.idx", str(tmp_path / "more.parquet"), options=BuildOptions(embedded_by="net"))
+    person = [str(folder), "--identity", "p-000"]
+
+    assert main(["erase", *person, "--verify"]) == 1
+    before, text = said(capsys)
+    assert main(["erase", *person, "--everywhere"]) == 0
+    done, _ = said(capsys)
+    assert main(["erase", *person, "--verify"]) == 0
+    after, _ = said(capsys)
+
+    assert before["alike"] == done["alike"] == after["alike"] == ["gen/p-000_01.png"], before
+    assert "look yourself: 1 name holds the label" in text
