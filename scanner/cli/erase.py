@@ -110,7 +110,7 @@ def _tell(done: Any, nothing: str, *, quiet: bool) -> None:
 
 
 def _retain(root: tuple[str, ...], given: dict[str, Any]) -> int:
-    from scanner.erasing.retention import Retention, apply_retention
+    from scanner.erasing.retention import Retention, retain
 
     quiet = quiet_value(given)
     rules = Retention(
@@ -118,7 +118,7 @@ def _retain(root: tuple[str, ...], given: dict[str, Any]) -> int:
     )
     now, found = datetime.now(UTC), {}
     for state in root:
-        done = apply_retention(Path(state), rules, now=now, dry_run=given["dry_run"])
+        done = retain(Path(state), rules, now=now, dry_run=given["dry_run"])
         word = "would go" if given["dry_run"] else "removed"
         say(
             f"{state}: {len(done.runs)} runs and crops of {len(done.crops)} runs {word}, {done.bytes} bytes",

@@ -11,12 +11,14 @@ which stays as long as a night that names it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Final
 
+from indexes.lock import write_lock
 from scanner import artefacts
 from scanner.erasing.pages import make_again
 from scanner.erasing.walk import PAGE
@@ -74,6 +76,13 @@ class Retained:
         """Return it as JSON."""
         return {"runs": [str(path) for path in self.runs], "crops": [str(path) for path in self.crops],
                 "bytes": self.bytes, "nights_kept": self.nights_kept}  # fmt: skip
+
+
+def retain(state: str | Path, rules: Retention, *, now: datetime, dry_run: bool = False) -> Retained:
+    """Do what `apply_retention` does, while no night may run; raises LockedError where one does."""
+    is_job = (Path(state) / _NIGHTS).is_dir()
+    with write_lock(Path(state)) if is_job and not dry_run else nullcontext():
+        return apply_retention(state, rules, now=now, dry_run=dry_run)
 
 
 def apply_retention(state: str | Path, rules: Retention, *, now: datetime, dry_run: bool = False) -> Retained:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexes import open_index
+from indexes.lock import write_lock
 from scanner import BuildOptions, ScanOptions, build, scan
 from scanner.cli import main
 
@@ -118,6 +119,14 @@ def test_old_nights_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not (folder / "nights" / "000001" / "gen").exists()
     assert (folder / "nights" / "000002" / "gen" / "run.json").exists()
     assert "1 runs and crops of 0 runs removed" in text
+
+
+def test_old_nights_stay_while_a_night_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with write_lock(folder):
+        assert main(["erase", str(folder), "--older-than", "1d"]) == 2
+
+    assert "is being written by process" in said(capsys)[1]
+    assert (folder / "nights" / "000001" / "gen").exists()
 
 
 def test_names_that_hold_the_label_in_a_longer_word_are_told_and_stay(
