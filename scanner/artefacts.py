@@ -86,6 +86,7 @@ _NAME_KEY: Final = b"identity_leak.schema"
 _VERSION_KEY: Final = b"identity_leak.version"
 _COLUMNS_KEY: Final = b"identity_leak.columns"
 FINGERPRINT_KEY: Final = b"identity_leak.fingerprint"
+_SURROGATE: Final = "\\ud"
 PRIVATE: Final = 0o700
 """Mode of folders that hold vectors or crops."""
 
@@ -194,7 +195,10 @@ def _finite(text: str) -> float:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of ours; ArtefactError when it is missing or broken."""
     try:
-        document = json.loads(read_text(path), parse_constant=_no_number, parse_float=_finite)
+        text = read_text(path)
+        document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if _SURROGATE in text.lower():  # half of one, written as an escape, could not be written again
+            json.dumps(document, ensure_ascii=False).encode()
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is not there: is this a finished run?") from error
     except (OSError, ValueError, RecursionError) as error:

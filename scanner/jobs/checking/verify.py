@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from jinja2 import TemplateError
 
 from scanner import artefacts
 from scanner.errors import ScannerError, UsageError
@@ -30,13 +28,14 @@ from scanner.jobs.scanning.compare import column_differences, differences_of, ta
 from scanner.jobs.scanning.evidence import file_sha256, identities_table, query_columns
 from scanner.jobs.scanning.statement import Statement, state
 from scanner.jobs.versions import code_sha256
+from scanner.report.damage import BROKEN, damage_explained
 from scanner.report.page import render
 from scanner.report.read import read_run
 
 GIVEN = ("format", "format_version", "policy_sha256", "inputs", "code", "files")
 """Keys of `evidence.json` that are not worked out from tables."""
 
-_BROKEN = (ScannerError, pa.ArrowException, TemplateError, LookupError, ValueError, TypeError, ArithmeticError, OSError)
+_BROKEN = (ScannerError, OSError, *BROKEN)
 """What working with a folder that somebody has edited may end in."""
 
 
@@ -84,8 +83,9 @@ def verify(folder: str | Path) -> Verified:
     run = RunFolder(
         folder, summary, artefacts.read_json(folder / "evidence.json"), artefacts.read_json(folder / "policy.json")
     )
-    erased = erased_rows(run.evidence)
-    before, short = sha256_before(run.evidence), _short_of_rows(run)
+    with damage_explained(folder):
+        erased = erased_rows(run.evidence)
+        before, short = sha256_before(run.evidence), _short_of_rows(run)
     checked: list[str] = []
     unchecked: list[str] = []
     differences: list[str] = []

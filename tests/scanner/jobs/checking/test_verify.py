@@ -192,6 +192,14 @@ def test_what_is_missing_from_a_statement_is_found(run: Path):
     )
 
 
+def test_words_in_place_of_objects_are_found(run: Path):
+    edit(run, "run.json", lambda d: d.update(evidence={**d["evidence"], "verdict": 3}))
+    expect(run, "the page: could not be worked out again")
+
+    edit(run, "run.json", lambda d: d.update(evidence="all is well"))
+    expect(run, "could not be worked out again: 'str' object has no attribute")
+
+
 def test_a_changed_policy_is_found(run: Path):
     edit(run, "policy.json", lambda d: d.update(level=0.2))
 
