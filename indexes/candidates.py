@@ -14,7 +14,7 @@ import numpy.typing as npt
 from indexes.engine import Question
 from indexes.hits import Hits
 from indexes.references import References
-from indexes.rescore import cut, rescore
+from indexes.rescore import cut, least_product, rescore
 from indexes.vectors import Float32Array
 
 _PRUNE_ROWS = 2_000_000
@@ -54,7 +54,7 @@ class Candidates:
         question: the search.
         references: what is searched; row numbers mean its rows.
 
-    `bars` is float32 (q,): a pair whose score is surely below its query's bar cannot be a hit. Bars
+    `bars` is float32 (q,): a pair whose product is surely below its query's bar cannot be a hit. Bars
     only rise, so a thread that reads an old bar selects too much, never too little.
     """
 
@@ -84,7 +84,7 @@ class Candidates:
         scale, error = np.broadcast_to(rough.scale, n), np.broadcast_to(rough.error, n)
         bars = self.bars[start : start + n].astype(np.float64)
         unknown = np.flatnonzero(np.isneginf(bars))
-        if unknown.size and self._k < tile_rows:
+        if unknown.size and 0 < self._k < tile_rows:
             kth = np.partition(products[unknown], -self._k, axis=1)[:, -self._k]
             bars[unknown] = self._bar_for(_down(kth * scale[unknown] - error[unknown]))
         least = _least(bars, scale, error, products.dtype)
@@ -151,7 +151,7 @@ class Candidates:
 
     def _bar_for(self, kth: Float32Array) -> Float32Array:
         threshold = self._question.threshold
-        return kth if threshold is None else np.minimum(kth, np.float32(threshold))
+        return least_product(kth if threshold is None else np.minimum(kth, np.float32(threshold)))
 
 
 _NOTHING = Picked(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
@@ -170,10 +170,10 @@ def picked(
 def _least(bars: Any, scale: Any, error: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Return the products from which pairs may reach their bars, (block,) of `dtype`."""
     least = (bars - error) / scale
-    if dtype == np.float32:
-        return _down(least)
-    info = np.iinfo(np.int32)
     # The lowest number of all stands for removed rows.
+    if dtype == np.float32:
+        return np.maximum(_down(least), np.finfo(np.float32).min)
+    info = np.iinfo(np.int32)
     lowest: npt.NDArray[np.int32] = np.clip(np.floor(least), info.min + 1, info.max).astype(np.int32)
     return lowest
 

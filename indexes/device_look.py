@@ -131,7 +131,8 @@ def _bars_of(peaks: Any, tops: Any, scale: Any, error: Any, rule: Rule) -> Any:
     else:
         return torch.full_like(error[0], -torch.inf, dtype=torch.float32)
     kth = _down(lower.amax(dim=0) if rule.k == 1 else lower.topk(rule.k, dim=0).values[-1])
-    return kth if rule.threshold is None else kth.clamp(max=float(np.float32(rule.threshold)))
+    bar = kth if rule.threshold is None else kth.clamp(max=float(np.float32(rule.threshold)))
+    return bar.clamp(max=1.0).masked_fill(bar <= -1.0, -torch.inf)  # as `rescore.least_product`
 
 
 def _least(bars: Any, scale: Any, error: Any, *, of_bytes: bool) -> Any:

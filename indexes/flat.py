@@ -10,7 +10,7 @@ from indexes.engine import HITS_MAX, Question, check_question
 from indexes.faiss_lib import FlatScan
 from indexes.hits import Hits, Int64Array
 from indexes.references import References
-from indexes.rescore import cut, rescore
+from indexes.rescore import cut, least_product, rescore
 from indexes.vectors import Float32Array, VectorBatch, product_margin
 
 _LOAD_ROWS = 16_384
@@ -59,8 +59,8 @@ class FlatEngine:
             return Hits.empty()
         parts = []
         if threshold is not None:
-            score = threshold - product_margin(self.dim)
-            query_row, row, _ = self._scan.at_least(question.queries, score)
+            least = least_product(np.float32(threshold)) - product_margin(self.dim)
+            query_row, row, _ = self._scan.at_least(question.queries, float(least))
             parts.append((query_row, row))
         if k:
             parts.append(self._best(question.queries, min(k, self.rows)))
@@ -68,12 +68,12 @@ class FlatEngine:
 
     def _best(self, queries: Float32Array, k: int) -> tuple[Int64Array, Int64Array]:
         """Return all (query_row, row) that may be among the k best, ties at the k-th place included."""
-        slack = 2 * product_margin(self.dim)
+        margin = np.float32(product_margin(self.dim))
         found: list[tuple[Int64Array, Int64Array]] = []
         pending, width = np.arange(queries.shape[0]), min(k + _TIES_ROOM, self.rows)
         while pending.size:
             rows, scores = self._scan.best(queries[pending], width)
-            bars = scores[:, k - 1] - np.float32(slack)
+            bars = least_product(scores[:, k - 1] - margin) - margin
             open_ended = scores[:, -1] >= bars if width < self.rows else np.zeros(len(bars), bool)
             line, column = np.nonzero((scores >= bars[:, None]) & ~open_ended[:, None])
             found.append((pending[line], rows[line, column]))

@@ -196,6 +196,15 @@ def test_it_says_what_it_is(case):
     assert (case.engine.rows, case.engine.dim) == (case.references.rows, 48)
 
 
+def every_engine(references: References, codec: Codec) -> list[Engine]:
+    return [
+        ExactEngine(references, memory_bytes=1 << 20),
+        FlatEngine(references),
+        CompressedEngine(references, codec),
+        DeviceEngine(references, codec, devices=["cpu"]),
+    ]
+
+
 def test_equal_references_tie_by_lowest_id(stored):
     row = np.zeros((1, 48), np.float32)
     row[0, 3] = 1
@@ -204,11 +213,31 @@ def test_equal_references_tie_by_lowest_id(stored):
     codec = stored["memory-one-float32"][1]
     references = References([Part(copies.vectors, ids, None, codec.encode(copies.vectors))])
 
-    for engine in (
-        ExactEngine(references, memory_bytes=1 << 20),
-        FlatEngine(references),
-        CompressedEngine(references, codec),
-        DeviceEngine(references, codec, devices=["cpu"]),
-    ):
+    for engine in every_engine(references, codec):
         assert engine.search(row, k=4).reference_id.tolist() == [0, 1, 2, 3]
         assert engine.search(row, threshold=1.0).reference_id.tolist() == list(range(90))
+
+
+def test_vectors_a_little_too_long_tie_at_one_and_at_minus_one(stored):
+    """Products beyond 1 and -1 are clipped, so the longest of several copies is no closer than the others."""
+    row = np.zeros((1, 48), np.float32)
+    row[0, 3] = 1.0005
+    lengths = np.linspace(0.9991, 1.0009, 90, dtype=np.float32)[:, None]
+    vectors = np.concatenate([row * lengths / 1.0005, -row * lengths / 1.0005])
+    codec = stored["memory-one-float32"][1]
+    references = References([Part(vectors, np.arange(180), None, codec.encode(vectors))])
+    naive = NaiveEngine(references)
+
+    for engine in every_engine(references, codec):
+        for asked in ({"k": 1}, {"k": 5}, {"k": 100}, {"threshold": 1.0, "k": 1}, {"threshold": -1.0}):
+            assert engine.search(row, **asked) == naive.search(row, **asked), (engine.name, asked)
+
+
+def test_erased_rows_do_not_count_towards_the_limit_on_hits(queries_f32):
+    """As many best are asked for as a tile has rows: none can be ruled out yet, erased ones least of all."""
+    vectors = np.repeat(queries_f32[:1], 200, axis=0)
+    alive = np.arange(200) >= 60
+    engine = ExactEngine(References([Part(vectors, np.arange(200), alive)]), memory_bytes=1 << 20)
+    engine.tile_rows = 64
+
+    assert engine.search(queries_f32[:1], k=140, hits_max=140).reference_id.tolist() == list(range(60, 200))
