@@ -26,7 +26,7 @@ from indexes.errors import FormatError, MismatchError
 from indexes.manifest import FileRecord, SegmentRecord
 from indexes.sealed import create, open_file
 from indexes.tensor_file import TensorWriter, open_tensor
-from indexes.vectors import VectorBatch
+from indexes.vectors import VectorBatch, check_unit_rows
 
 VECTORS_NAME = "vectors.safetensors"
 ROWS_NAME = "rows.parquet"
@@ -51,10 +51,10 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, *, dim: int, dtype: str, schema: pa.Schema) -> None:
         self._folder = folder
-        self._dim = dim
+        self._dim, self._dtype = dim, np.dtype(dtype)
         folder.mkdir(mode=PRIVATE_FOLDER)
         self._schema = schema.insert(0, pa.field(ID_COLUMN, pa.int64(), nullable=False))
-        self._vectors = TensorWriter(folder / VECTORS_NAME, "vectors", np.dtype(dtype), dim)
+        self._vectors = TensorWriter(folder / VECTORS_NAME, "vectors", self._dtype, dim)
         self._file = create(folder / ROWS_NAME)
         self._table = pq.ParquetWriter(self._file, self._schema, compression="zstd")
         self._pending: list[pa.Table] = []
@@ -81,6 +81,7 @@ class SegmentWriter:
 
         Raises:
             MismatchError: unequal lengths, another dimension or other columns.
+            VectorError: rounded to `dtype`, a vector is no unit vector any more.
         """
         if vectors.dim != self._dim or not ids.size == vectors.rows == rows.num_rows:
             raise MismatchError(
@@ -97,7 +98,10 @@ class SegmentWriter:
         if self._id_first < 0:
             self._id_first = int(ids[0])
         self._id_last = int(ids[-1])
-        self._vectors.write(vectors.vectors)
+        stored = vectors.vectors.astype(self._dtype, copy=False)
+        if stored is not vectors.vectors:
+            check_unit_rows(stored, what=f"as {self._dtype} vectors")
+        self._vectors.write(stored)
         self._pending.append(table)
         self._pending_rows += table.num_rows
         if self._pending_rows >= ROW_GROUP_ROWS:

@@ -95,8 +95,8 @@ def check_layout(vectors: Any) -> None:
         )
 
 
-def check_unit_rows(vectors: npt.NDArray[Any]) -> None:
-    """Raise VectorError unless every row of (n, d) is finite and has L2 norm 1 within 1e-3.
+def check_unit_rows(vectors: npt.NDArray[Any], *, what: str = "vectors") -> None:
+    """Raise VectorError unless every row of (n, d) is finite and has L2 norm 1 within 1e-3; it begins with `what`.
 
     Works block by block, so a memory-mapped array of any size is checked in bounded memory.
     """
@@ -106,14 +106,14 @@ def check_unit_rows(vectors: npt.NDArray[Any]) -> None:
         # Written as a negation so that NaN, for which every comparison is false, counts as bad.
         bad = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
         if bad.size:
-            raise VectorError(_describe_bad_rows(bad, norms, start))
+            raise VectorError(f"{what} {_describe_bad_rows(bad, norms, start)}")
 
 
 def _describe_bad_rows(bad: npt.NDArray[np.int64], norms: Float32Array, start: int) -> str:
     named = ", ".join(f"row {start + row} (norm {norms[row]:.6g})" for row in bad[:_ROWS_NAMED])
     more = f" and {bad.size - _ROWS_NAMED} more close by" if bad.size > _ROWS_NAMED else ""
     return (
-        f"vectors must be finite with L2 norm 1 within {NORM_TOLERANCE:g}: {named}{more}. "
+        f"must be finite with L2 norm 1 within {NORM_TOLERANCE:g}: {named}{more}. "
         "Normalise them where they are made; this library never does."
     )
 

@@ -51,6 +51,17 @@ def index(tmp_path, vectors):
     return build(tmp_path / "index", vectors, codec="always", embedder={"name": "net"})
 
 
+def test_vectors_that_rounding_to_half_precision_takes_out_of_bounds_are_refused(tmp_path, vectors):
+    """Such an index could be built, but neither verified nor compacted."""
+    long = vectors * np.float32(1.00099)
+
+    with pytest.raises(VectorError, match=r"as float16 .* L2 norm 1 within 0\.001: row "):
+        build(tmp_path / "half", long, dtype="float16")
+
+    assert not (tmp_path / "half").exists()
+    assert build(tmp_path / "single", long).verify() == []
+
+
 def test_what_was_written_is_what_is_read(index, vectors):
     again = open_index(index.path, fingerprint="net@1")
 
