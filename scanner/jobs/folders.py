@@ -104,11 +104,18 @@ def is_finished(out: Path, work: Path, *, resume: bool) -> bool:
     return True
 
 
-def check_same_sources(out: Path, account: Mapping[str, Any], specs: Sequence[str]) -> None:
-    """Refuse to take a finished result of other sources for what was asked; raises RunMismatch."""
+def check_same_sources(
+    out: Path, account: Mapping[str, Any], specs: Sequence[str], changed: Sequence[str] = ()
+) -> None:
+    """Refuse to take a finished result of other sources, or with `changed` options, for what was asked: RunMismatch."""
     if account["sources"] != [clean_uri(spec) for spec in specs]:
         raise RunMismatch(
             f"{out} is finished, and was made from {', '.join(account['sources'])}. "
+            "Choose another name, or pass --force to replace it."
+        )
+    if changed:
+        raise RunMismatch(
+            f"{out} is finished, and was made with other options: {', '.join(changed)} differ. "
             "Choose another name, or pass --force to replace it."
         )
 

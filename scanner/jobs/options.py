@@ -104,6 +104,29 @@ def like_index(options: FaceOptions, recipe: Mapping[str, Any]) -> FaceOptions:
     return replace(options, embedder=name, detector=options.detector or recipe.get("detector"))
 
 
+def changed_faces(options: FaceOptions, road: Mapping[str, Any]) -> list[str]:
+    """Return which options are not those that a finished result was made with; opens no network.
+
+    Args:
+        options: what is asked for now; an embedder or a detector that is left open is the one of then.
+        road: what an artefact says of then, see `OpenedRoad.description`.
+    """
+    then = road.get("faces")
+    if then is None:
+        return []  # ready embeddings: no pictures were looked at
+    now = {
+        "embedder": options.embedder or road["embedder"]["name"],
+        "faces": options.faces or "detect",
+        "select": options.select,
+        "detector": Path(options.detector).name if options.detector else then["detector"],
+        "gates": asdict(options.gates),
+        "landmarks": options.landmarks and [list(point) for point in options.landmarks],
+        "pixels_max": options.pixels_max,
+    }
+    was = {**then, "faces": then["mode"], "embedder": road["embedder"]["name"], "pixels_max": road["pixels_max"]}
+    return sorted(name for name, value in now.items() if value != was.get(name))
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedRoad:
     """A road, what artefacts say about it, and what the user should be told."""

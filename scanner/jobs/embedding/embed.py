@@ -17,7 +17,7 @@ from scanner.jobs.embedding.ready import is_embeddings
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.measuring.predict import faces_memory_bytes, faces_seconds, writing_seconds
-from scanner.jobs.options import FaceOptions, SourceOptions
+from scanner.jobs.options import FaceOptions, SourceOptions, changed_faces
 from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
 from scanner.records import Counts
@@ -63,7 +63,7 @@ def embed(
     Raises:
         ScannerError: see `scanner.errors`.
     """
-    out, sources = Path(out), sources or SourceOptions()
+    out, sources, faces = Path(out), sources or SourceOptions(), faces or FaceOptions()
     specs = [source] if isinstance(source, str) else list(source)
     if out.suffix != ".parquet":
         raise UsageError(f"{out} is no name for embeddings, which are read as *.parquet. Call it {out}.parquet.")
@@ -75,7 +75,7 @@ def embed(
     if is_finished(out, work, resume=resume):
         file = artefacts.open_artefact(out, "embeddings").schema_arrow
         account = artefacts.read_json(account_path)
-        check_same_sources(out, account, specs)
+        check_same_sources(out, account, specs, changed_faces(faces, account["road"]))
         counts = Counts(**account["counts"])
         return EmbedResult(
             out, file.metadata[artefacts.FINGERPRINT_KEY].decode(), file.field("embedding").type.list_size, counts
@@ -84,7 +84,7 @@ def embed(
     meter = Meter(progress or Silent())
     machine = machine_here(meter)
     intake = take_in(
-        specs, work=work, sources=sources, faces=faces or FaceOptions(), progress=meter,
+        specs, work=work, sources=sources, faces=faces, progress=meter,
         plan={"job": "embed"}, resume=resume, keep_crops=keep_crops, workers=workers,
         make_room=partial(remove_folder, work) if force else lambda: None,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from scanner.jobs.embedding.intake import Intake, take_in
 from scanner.jobs.folders import check_same_sources, check_target, is_finished, remove_folder, sweep, work_beside
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.measuring.predict import faces_memory_bytes, faces_seconds, index_cost
-from scanner.jobs.options import FaceOptions, SourceOptions, like_index
+from scanner.jobs.options import FaceOptions, SourceOptions, changed_faces, like_index
 from scanner.jobs.parts import vectors_of
 from scanner.jobs.workers import Workers
 from scanner.progress import Progress, Silent
@@ -97,9 +97,9 @@ def build(
     specs, work = _listed(source), work_beside(out)
     check_target(out, work, kind="index", resume=resume, force=force)
     if is_finished(out, work, resume=resume):
-        rows, account = open_index(out).rows, artefacts.read_json(out / "intake" / "0001.json")
-        check_same_sources(out, account, specs)
-        return BuildResult(out, rows, rows, Counts(**account["counts"]))
+        index, account = open_index(out), artefacts.read_json(out / "intake" / "0001.json")
+        check_same_sources(out, account, specs, _changed(index, options, faces, account))
+        return BuildResult(out, index.rows, index.rows, Counts(**account["counts"]))
     intake = _take_in(
         specs, work, sources, faces, options, resume=resume, workers=workers, progress=meter, plan={"job": "build"},
         make_room=partial(remove_folder, work) if force else lambda: None,
@@ -186,6 +186,13 @@ def add_new(index: Index, intake: Intake, progress: Progress) -> bool:
     if first is not None:
         index.add(chain([first], new))
     return first is not None
+
+
+def _changed(index: Index, options: BuildOptions, faces: FaceOptions, account: dict[str, Any]) -> list[str]:
+    """Return which options differ from those that a finished index was built with."""
+    stored = {name: getattr(options, name) != getattr(index.manifest, name) for name in ("dtype", "seed")}
+    stored["codec"] = options.codec != index.manifest.codec_wanted
+    return sorted([*(name for name, differs in stored.items() if differs), *changed_faces(faces, account["road"])])
 
 
 def _listed(source: str | Sequence[str]) -> list[str]:

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from indexes import open_index
 from scanner import artefacts
 from scanner.errors import RunMismatch
 from scanner.jobs.embedding.intake import Intake
+from scanner.jobs.options import FaceOptions, changed_faces, like_index
 from scanner.jobs.scanning.options import ScanOptions
-from scanner.jobs.scanning.policy import threshold_rule
+from scanner.jobs.scanning.policy import states_of, threshold_rule
 from scanner.jobs.scanning.prepare import Prepared
 from scanner.jobs.versions import versions
 from scanner.sources.location import clean_uri
@@ -59,27 +61,31 @@ def account_of(
     }
 
 
-def finished_summary(out: Path, specs: Sequence[str], against: Sequence[Path], options: ScanOptions) -> dict[str, Any]:
+def finished_summary(
+    out: Path, specs: Sequence[str], against: Sequence[Path], options: ScanOptions, faces: FaceOptions
+) -> dict[str, Any]:
     """Return the `run.json` of a run that has nothing left to do, unless it is visibly another one than was asked for."""
     summary = artefacts.read_json(out / "run.json")
     policy = artefacts.read_json(out / "policy.json")
     copies = None if policy["copies"] is None else policy["copies"]["name"]
-    names = {side: [one["name"] for one in policy[side]] for side in ("indexes", "nulls")}
+    indexes, nulls = ([open_index(path) for path in paths] for paths in (against, options.null))
+    faces = like_index(faces, indexes[0].manifest.embedder)
     differs = {
         "queries": policy["queries"] != [clean_uri(spec) for spec in specs],
-        "indexes": names["indexes"] != [path.resolve().name for path in against],
-        "null": names["nulls"] != [Path(path).resolve().name for path in options.null],
+        "indexes": policy["indexes"] != states_of(indexes),
+        "null": policy["nulls"] != states_of(nulls),
         "threshold": policy["threshold"] != threshold_rule(options),
         "null_match": policy["null_match"] != options.null_match,
         "level": policy["level"] != options.level,
         "seed": policy["seed"] != options.seed,
         "copies": copies != (None if options.copies is None else Path(options.copies).resolve().name),
         "with_crops": summary["with_crops"] != options.with_crops,
+        **dict.fromkeys(changed_faces(faces, summary["road"]), True),
     }
     changed = sorted(name for name, is_changed in differs.items() if is_changed)
     if changed:
         raise RunMismatch(
-            f"{out} is a finished run with other options: {', '.join(changed)} differ. "
+            f"{out} is a finished run on other indexes or with other options: {', '.join(changed)} differ. "
             "Choose another name, or pass --force to replace it."
         )
     return summary

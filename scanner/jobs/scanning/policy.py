@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from indexes import Index
 from scanner.evidence.guards import AUC_MAX
 from scanner.jobs.embedding.copies import CopyIndex
 from scanner.jobs.options import FaceOptions
@@ -28,8 +29,8 @@ def policy_of(
     """Return what is decided before the first image is read: by which rule, at which rates, against whom."""
     return {
         "queries": [clean_uri(spec) for spec in specs],
-        "indexes": [{"name": g.name, "manifest_sha256": g.index.manifest_sha256} for g in galleries],
-        "nulls": [{"name": n.name, "manifest_sha256": n.index.manifest_sha256} for n in nulls],
+        "indexes": states_of([gallery.index for gallery in galleries]),
+        "nulls": states_of([null.index for null in nulls]),
         "fingerprint": galleries[0].index.fingerprint,
         "faces": {
             "mode": faces.faces,
@@ -45,6 +46,11 @@ def policy_of(
         "two_sample_auc_max": AUC_MAX,
         "seed": options.seed,
     }
+
+
+def states_of(indexes: Sequence[Index]) -> list[dict[str, str]]:
+    """Return what names the present state of each index."""
+    return [{"name": index.path.resolve().name, "manifest_sha256": index.manifest_sha256} for index in indexes]
 
 
 def threshold_rule(options: ScanOptions) -> dict[str, Any]:

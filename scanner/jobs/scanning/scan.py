@@ -82,7 +82,7 @@ def scan(
     work = out / "unfinished"
     check_target(out, work, kind="run", resume=resume, force=force)
     if is_finished(out / "run.json", work, resume=resume):
-        return ScanResult(out, finished_summary(out, specs, paths, options))
+        return ScanResult(out, finished_summary(out, specs, paths, options, faces))
     opened = prepare(specs, paths, options, faces, sources, meter)
     intake = take_in(
         specs, work=work / "faces", sources=sources, faces=opened.faces, progress=meter, resume=resume,

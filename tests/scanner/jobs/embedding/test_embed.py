@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from drawn_people import BY_FOLDER, FACES, files_of, name, opened, photos_of, pn
 
 from scanner import artefacts
 from scanner.errors import ArtefactError, NothingScanned, RunMismatch, UsageError
+from scanner.faces.quality import Gates
 from scanner.jobs.embedding.embed import embed
 from scanner.jobs.options import FaceOptions
 from scanner.jobs.parts import vectors_of
@@ -81,6 +83,30 @@ def test_resuming_finished_embeddings_of_other_sources_is_refused(people_folder:
 
     assert str(caught.value) == (
         f"{out} is finished, and was made from {people_folder}. Choose another name, or pass --force to replace it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (replace(FACES, embedder="onnx:other.onnx"), "embedder"),
+        (replace(FACES, faces="detect", detector="scrfd.onnx"), "detector, faces"),
+        (replace(FACES, gates=Gates(size_min_px=40.0)), "gates"),
+        (replace(FACES, pixels_max=1000, workers=1), "pixels_max"),
+    ],
+)
+def test_resuming_finished_embeddings_with_other_options_is_refused(
+    changed: FaceOptions, named: str, people_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "e.parquet"
+    embed(str(people_folder), out, faces=FACES)
+
+    with pytest.raises(RunMismatch) as caught:
+        embed(str(people_folder), out, faces=changed, resume=True)
+
+    assert str(caught.value) == (
+        f"{out} is finished, and was made with other options: {named} differ. "
+        "Choose another name, or pass --force to replace it."
     )
 
 

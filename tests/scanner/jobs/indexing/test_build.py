@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,20 @@ def test_resuming_a_finished_build_of_other_sources_is_refused(
     assert str(caught.value) == (
         f"{index} is finished, and was made from {people_folder}. Choose another name, or pass --force to replace it."
     )
+
+
+def test_resuming_a_finished_build_with_other_options_is_refused(index: Path, people_folder: Path) -> None:
+    changed = BuildOptions(dtype="float16", codec="none", seed=1)
+
+    with pytest.raises(RunMismatch, match="made with other options: codec, dtype, embedder, seed differ"):
+        build(
+            index,
+            str(people_folder),
+            faces=replace(FACES, embedder="dlib"),
+            sources=BY_FOLDER,
+            options=changed,
+            resume=True,
+        )
 
 
 def test_a_damaged_part_is_named(people_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from scanner.errors import (
     SourceError,
     UsageError,
 )
+from scanner.faces.quality import Gates
 from scanner.images import decode_rgb
 from scanner.jobs.indexing.build import BuildOptions, build
 from scanner.jobs.options import FaceOptions
@@ -512,9 +514,27 @@ def test_resuming_a_finished_run_with_other_options_is_refused(
         )  # fmt: skip
 
     assert str(caught.value) == (
-        f"{tmp_path}/run is a finished run with other options: queries, threshold differ. "
+        f"{tmp_path}/run is a finished run on other indexes or with other options: queries, threshold differ. "
         "Choose another name, or pass --force to replace it."
     )
+
+
+def test_resuming_a_finished_run_whose_index_has_changed_or_whose_faces_are_found_otherwise_is_refused(
+    people_index: Path, generated_folder: Path, tmp_path: Path
+) -> None:
+    """A nightly script may always pass --resume: what it gets must be what it asked for."""
+    index = Path(shutil.copytree(people_index, tmp_path / people_index.name))
+    wanted: dict[str, Any] = {
+        "against": index, "out": tmp_path / "run", "options": ScanOptions(threshold=THRESHOLD), "resume": True
+    }  # fmt: skip
+    scan(str(generated_folder), faces=FACES, **wanted)
+
+    changed = replace(FACES, select="all", gates=Gates(sharpness_min=5.0), embedder="dlib")
+    with pytest.raises(RunMismatch, match="other options: embedder, gates, select differ"):
+        scan(str(generated_folder), faces=changed, **wanted)
+    open_index(index).remove([0])
+    with pytest.raises(RunMismatch, match="other options: indexes differ"):
+        scan(str(generated_folder), faces=FACES, **wanted)
 
 
 def test_force_keeps_the_old_run_until_the_new_one_can_start(
