@@ -69,5 +69,6 @@ def _discriminant(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDAr
     middle_left, middle_right = left.mean(0, dtype=np.float64), right.mean(0, dtype=np.float64)
     centred = np.concatenate([left - middle_left, right - middle_right])
     spread = centred.T @ centred / len(centred)
-    spread[np.diag_indices_from(spread)] += RIDGE * np.trace(spread) / len(spread)
+    # Without any spread every direction weighs the same.
+    spread[np.diag_indices_from(spread)] += RIDGE * np.trace(spread) / len(spread) or 1.0
     return np.asarray(np.linalg.solve(spread, middle_left - middle_right), np.float64)

@@ -27,6 +27,10 @@ from numpy.typing import NDArray
 from scanner.errors import CalibrationError
 
 
+_ROUNDING = 1e-24
+"""A variance below it is rounding: no count of people gives a rate to 12 digits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """A rate with its interval.
@@ -157,12 +161,12 @@ def interval(mean: float, variance: float, *, people: int, freedom: float, level
 
     Args:
         mean: the estimate.
-        variance: of the estimate; 0 where no error (or nothing but errors) was seen.
+        variance: of the estimate; 0 where no error (or nothing but errors) was seen, or the same everywhere.
         people: independent units; as many trials are assumed when the variance is 0.
         freedom: degrees of freedom of the variance, at least 1.
         level: of the interval.
     """
-    if variance > 0.0 and 0.0 < mean < 1.0:
+    if variance > _ROUNDING and 0.0 < mean < 1.0:
         tail = (1.0 + level) / 2
         trials = (
             mean * (1.0 - mean) / variance * float((scipy.stats.norm.ppf(tail) / scipy.stats.t.ppf(tail, freedom)) ** 2)

@@ -30,6 +30,17 @@ def test_sets_of_different_kinds_are_told_apart():
     assert (found.left, found.right) == (300, 300)
 
 
+def test_an_embedder_that_gives_everybody_the_same_vector_is_no_crash():
+    """Then there is no spread that a classifier could weigh a difference with."""
+    one, other = np.eye(2, 24, dtype=np.float32)
+
+    same = two_sample(np.tile(one, (20, 1)), np.tile(one, (30, 1)), seed=0)
+    apart = two_sample(np.tile(one, (20, 1)), np.tile(other, (30, 1)), seed=0)
+
+    assert (same.auc, same.p_value, same.differ) == (0.5, 0.5, False)
+    assert (apart.auc, apart.differ) == (1.0, True)
+
+
 def test_a_difference_too_small_to_matter_is_no_difference_whatever_its_p_value():
     rng = np.random.default_rng(2)
 

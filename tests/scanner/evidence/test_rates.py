@@ -109,6 +109,17 @@ def test_searches_of_one_cluster_count_as_one() -> None:
     assert (tied.low, tied.high) == pytest.approx(single, abs=0.005)
 
 
+@pytest.mark.parametrize("clusters", [1, 2])
+def test_clusters_that_all_say_the_same_are_not_taken_for_certainty(clusters: int) -> None:
+    """Their variance is 0 but for rounding, which once made an interval without any width."""
+    rate = fpir(np.full(90, 6), gallery=200, size=61, cluster=np.arange(90) % clusters)
+
+    errors = rate.value * clusters
+    assert rate.value == pytest.approx(1 - clear_share(np.array(6), gallery=200, size=61))
+    assert (rate.low, rate.high) == pytest.approx(beta_interval(errors, clusters))
+    assert rate.high - rate.low > 0.15
+
+
 def test_the_variance_is_the_one_that_dyads_added_up_by_hand_have() -> None:
     vectors = draw_people(np.random.default_rng(2), 12)
     searches, cut, size = search_all(vectors), 0.5, 4
