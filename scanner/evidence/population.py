@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scanner.errors import CalibrationError
 from scanner.evidence.clusters import cluster_bootstrap
+from scanner.evidence.rates import beta_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Population:
         share_interval: 95 % bootstrap interval, drawing winning identities with all their clusters: of other samples
             *and* other people.  Simulated, it covers 93 to 96 % with galleries much larger than the number of winners and
             up to one hub; 91 to 92 % with two hubs of a tenth each; more than 97 % when most people of small galleries win.
+            Where all clusters are won alike, the interval of a proportion with one trial a winner.
         leaking: estimate of the share of clusters that would not have been won without training: (share - chance) / (1 -
             chance), at least 0, where chance = candidates / (candidates + nulls); 2 share - 1 for equal sizes.  It is
             *not* the share of candidates that leak, nor does it say which cluster does.  A leak too weak to
@@ -91,8 +93,7 @@ def weigh_population(
     drawn = lottery(times, candidates=candidates, nulls=nulls, draws=draws, rng=rng)
     p_value = (1.0 + int((drawn >= int((winner >= 0).sum())).sum())) / (draws + 1.0)
     value = np.where(tied, 0.5, won)
-    low, high = cluster_bootstrap(value, winner, seed=seed)
-    share, interval = float(value.mean()), (max(low, 0.0), min(high, 1.0))
+    share, interval = float(value.mean()), _interval(value, winner, seed)
     chance = candidates / (candidates + nulls)
     return Population(
         clusters=len(winner),
@@ -129,6 +130,15 @@ def lottery(
     kinds = np.append(alike, candidates + nulls - len(times))
     labels = rng.multivariate_hypergeometric(kinds, candidates, size=draws, method="marginals")
     return np.asarray(labels[:, :-1] @ wins, np.int64)
+
+
+def _interval(value: NDArray[np.float64], winner: NDArray[np.int64], seed: int) -> tuple[float, float]:
+    """Return the interval of the share: where all was won alike, which has no spread to draw from, one trial a winner."""
+    winners = len(np.unique(winner))
+    if winners > 1 and value.min() == value.max():
+        return beta_interval(float(value[0]) * winners, winners)
+    low, high = cluster_bootstrap(value, winner, seed=seed)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def _closest(

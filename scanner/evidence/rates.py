@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from scanner.errors import CalibrationError
 
-
 _ROUNDING = 1e-24
 """A variance below it is rounding: no count of people gives a rate to 12 digits."""
 

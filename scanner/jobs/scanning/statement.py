@@ -185,12 +185,15 @@ def _rates(columns: Mapping[str, NDArray[Any]], sides: Mapping[str, _Side], seed
     pairs, share = int(columns["null_pairs"].sum()), len(sides["candidate"].best) / len(sides["null"].best)
     around = cluster_bootstrap(columns["null_pairs"], columns["cluster"], seed=seed)
     around = around if np.isfinite(around).all() else (0.0, float(len(sides["null"].best)))
+    interval = [max(0.0, bound * len(columns["cluster"]) * share) for bound in around]
+    if not pairs:  # none seen is not none ever: as many searches as may go wrong, each with one person's photos
+        interval = [0.0, rate.high * len(columns["cluster"]) * len(sides["candidate"].best) / size]
     return {
         "gallery": size,
         "measured_on": gallery,
         "fpir": asdict(rate),
         "false_pairs_expected": pairs * share,
-        "false_pairs_interval": [max(0.0, bound * len(columns["cluster"]) * share) for bound in around],
+        "false_pairs_interval": interval,
     }
 
 

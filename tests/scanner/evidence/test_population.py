@@ -163,6 +163,19 @@ def test_one_hub_that_wins_everything_proves_nothing():
     assert found.leaking_interval == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("won", [True, False])
+def test_winners_that_all_win_alike_are_not_taken_for_certainty(won):
+    """A bootstrap of equal values has no width: 15 wins of 15 do not say that nothing is ever lost."""
+    best = np.array([0.9, 0.1] if won else [0.1, 0.9], np.float32).repeat(15).reshape(2, 15)
+
+    found = weigh_population(best[0], np.arange(15), best[1], np.arange(15), np.arange(15), candidates=60, nulls=60, seed=0)
+
+    most = 0.025 ** (1 / 15)
+    assert found.share == won
+    assert found.share_interval == pytest.approx((most, 1.0) if won else (0.0, 1.0 - most))
+    assert found.leaking_interval == pytest.approx((2 * most - 1, 1.0) if won else (0.0, 0.0))
+
+
 def test_p_values_have_a_floor_and_seeds_repeat():
     n = 200
     args = (np.full(n, 0.9, np.float32), np.arange(n), np.full(n, 0.1, np.float32), np.arange(n), np.arange(n))

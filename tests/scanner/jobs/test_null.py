@@ -1,5 +1,6 @@
 """`scan --null`: p-values of identities, against the same numbers worked out by hand."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,14 @@ def test_a_null_too_small_to_name_anybody_leaves_the_run_undecided(world: dict[s
     assert (
         "Undecided: with 120 people in the null, nobody is named unless at least 7 of 40 candidate identities" in page
     )
+
+
+def test_no_null_pair_seen_is_not_said_to_be_none_ever(world: dict[str, Any], tmp_path: Path):
+    """The chance pairs are bounded by the rate of searches beside them, not by a bootstrap of zeros."""
+    run(world, tmp_path / "run")
+
+    rates = json.loads((tmp_path / "run" / "evidence.json").read_text())["rates"]
+    searches, photos = artefacts.read_table(tmp_path / "run" / "samples.parquet", "samples").num_rows, 80
+    assert rates["false_pairs_expected"] == 0.0
+    assert rates["fpir"]["high"] > 0.0
+    assert rates["false_pairs_interval"] == pytest.approx([0.0, rates["fpir"]["high"] * searches * photos / 40])
