@@ -29,7 +29,6 @@ from scanner.evidence.kind import are_apart
 from scanner.evidence.population import Population, weigh_population
 from scanner.evidence.searches import SearchEvidence, Winners, weigh_searches
 from scanner.jobs.scanning.nulls import Matched, match_sizes
-from scanner.jobs.scanning.statement import fewest_nameable
 
 LEVEL = 0.05
 
@@ -134,7 +133,7 @@ def state_of(found: Found) -> str:
         return "inconclusive"
     if (found.identities.q_bh <= LEVEL).any():
         return "named"
-    return "undecided" if fewest_nameable(len(found.names), found.identities, LEVEL) > 1 else "none"
+    return "undecided" if found.identities.fewest_nameable(LEVEL) > 1 else "none"
 
 
 def same_as_scan(world: World, seed: int) -> dict[str, float]:

@@ -159,15 +159,13 @@ def _sets(given: Input, seed: int) -> dict[str, Any]:
 
 
 def _evidence(found: IdentityEvidence) -> dict[str, Any]:
-    members, floor = len(found.p_value), 1.0 / (found.null_identities + 1)
     return {
         "level": LEVEL,
         "below_level": int((found.q_bh <= LEVEL).sum()),
         "below_level_by": int((found.q_by <= LEVEL).sum()),
         "null_identities": found.null_identities,
-        "p_floor": floor,
-        # Benjamini-Hochberg asks LEVEL x k / members of the k smallest, and without a tail none is below the floor
-        "fewest_nameable": 1 if not found.tail.refused else max(1, math.ceil(floor * members / LEVEL)),
+        "p_floor": 1.0 / (found.null_identities + 1),
+        "fewest_nameable": found.fewest_nameable(LEVEL),
         "tail_refused": found.tail.refused,
     }
 

@@ -50,9 +50,10 @@ def _measured(generators: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     where = f"the samples of {worst['name']}" if len(generators) > 1 else "the generator's samples"
     nameable = worst["evidence"]["fewest_nameable"]
     if found == 0 and nameable > 1:
+        some = f"fewer than {nameable} of {members}" if nameable <= members else f"even all {members}"
         return "measured", (
-            f"Undecided: with {worst['evidence']['null_identities']} non-members, fewer than {nameable} of {members} members "
-            f"could not have been named, however close {rate}."
+            f"Undecided: with {worst['evidence']['null_identities']} non-members, {some} members could not have been named, "
+            f"however close {rate}."
         )
     if found == 0:
         return "measured", (

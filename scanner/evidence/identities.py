@@ -56,6 +56,19 @@ class IdentityEvidence:
         """Number of null identities."""
         return len(self.null)
 
+    def fewest_nameable(self, level: float) -> int:
+        """Return how many identities must be extreme together before one can be named at this false discovery rate.
+
+        Without a tail no p-value is below its identity's photos / (null_identities + 1), and Benjamini-Hochberg asks
+        level x k / m of the k smallest.  m + 1 where even all together could not be named.
+        """
+        if not self.tail.refused:
+            return 1
+        people = len(self.photos)
+        lowest = np.sort(self.photos) * (1.0 / (self.null_identities + 1))
+        enough = lowest * people / np.arange(1, people + 1) <= level  # as `bh_q_values` works it out
+        return int(np.append(enough, True).argmax()) + 1
+
 
 def weigh_identities(
     scores: NDArray[np.float32],

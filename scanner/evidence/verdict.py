@@ -72,9 +72,14 @@ def verdict_of(document: Mapping[str, Any]) -> dict[str, str]:
         )
         return {"state": "inconclusive", "sentence": sentence}
     if named == 0 and found["fewest_nameable"] > 1:
+        some = (
+            f"unless at least {count(found['fewest_nameable'])} of {count(all_)}"
+            if found["fewest_nameable"] <= all_
+            else f"even if all {count(all_)}"
+        )
         sentence = (
-            f"Undecided: with {count(found['null_identities'])} people in the null, nobody is named unless at least "
-            f"{count(found['fewest_nameable'])} of {count(all_)} candidate identities are given away together {rate}."
+            f"Undecided: with {count(found['null_identities'])} people in the null, nobody is named {some} candidate identities "
+            f"are given away together {rate}."
         )
         return {"state": "undecided", "sentence": sentence}
     if named == 0:

@@ -138,16 +138,6 @@ class _Side:
         )
 
 
-def fewest_nameable(candidates: int, found: IdentityEvidence, level: float) -> int:
-    """Return how many identities must be extreme together before one can be named.
-
-    Without a tail no p-value is below the floor, and Benjamini-Hochberg asks level x k / candidates of the k smallest.
-    """
-    if not found.tail.refused:
-        return 1
-    return max(1, int(np.ceil(candidates / (level * (found.null_identities + 1)))))
-
-
 def _identities(found: IdentityEvidence, level: float) -> dict[str, Any]:
     return {
         "identities": len(found.statistic),
@@ -156,7 +146,7 @@ def _identities(found: IdentityEvidence, level: float) -> dict[str, Any]:
         "below_level_by": int((found.q_by <= level).sum()),
         "below_level_conformal": int((found.q_conformal <= level).sum()),
         "null_identities": found.null_identities,
-        "fewest_nameable": fewest_nameable(len(found.statistic), found, level),
+        "fewest_nameable": found.fewest_nameable(level),
         "p_floor": 1.0 / (found.null_identities + 1),
         "tail_refused": found.tail.refused,
         "tail_fit_p": found.tail.fit_p,

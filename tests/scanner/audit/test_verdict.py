@@ -61,6 +61,11 @@ def test_the_worst_gate_speaks(states: list[str], state: str, sentence: str):
             "Undecided: with 300 non-members, fewer than 3 of 40 members could not have been named, however close (false "
             "discovery rate 5 %).",
         ),
+        (
+            entry("g", nameable=41),
+            "Undecided: with 300 non-members, even all 40 members could not have been named, however close (false discovery "
+            "rate 5 %).",
+        ),
     ],
 )
 def test_without_a_gate_the_sentence_says_what_was_measured(generator: dict[str, Any], sentence: str):

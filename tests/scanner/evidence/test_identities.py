@@ -64,6 +64,24 @@ def test_an_identity_with_many_photos_pays_for_each():
     assert found.p_conformal == pytest.approx([2 / (NULL_MIN + 1), (1 + np.sum(null >= 0.5)) / (NULL_MIN + 1)])
 
 
+@pytest.mark.parametrize(("people", "photos_max", "null"), [(60, 1, 199), (60, 6, 250), (7, 40, 120), (30, 4, 2000)])
+def test_so_many_extreme_identities_can_be_named_and_no_fewer(people: int, photos_max: int, null: int):
+    rng = np.random.default_rng(people)
+    photos = rng.integers(1, photos_max + 1, people)
+    codes, fewest = np.repeat(np.arange(people), photos), np.argsort(photos, kind="stable")
+
+    def named(together: int, of: np.ndarray) -> tuple[int, int]:
+        scores = np.where(np.isin(codes, of[:together]), 0.9, 0.1).astype(np.float32)
+        others = np.full(null, 0.5, np.float32)  # equal scores have no tail
+        found = weigh_identities(scores, codes, others, np.arange(null), seed=0)
+        return int((found.q_bh <= 0.05).sum()), found.fewest_nameable(0.05)
+
+    needed = named(1, fewest)[1]
+    assert [named(together, fewest)[0] > 0 for together in range(1, people + 1)] == [
+        together >= needed for together in range(1, people + 1)
+    ]
+
+
 def test_a_null_of_too_few_people_is_refused():
     few = np.arange(NULL_MIN - 1)
 

@@ -168,7 +168,9 @@ def test_winners_that_all_win_alike_are_not_taken_for_certainty(won):
     """A bootstrap of equal values has no width: 15 wins of 15 do not say that nothing is ever lost."""
     best = np.array([0.9, 0.1] if won else [0.1, 0.9], np.float32).repeat(15).reshape(2, 15)
 
-    found = weigh_population(best[0], np.arange(15), best[1], np.arange(15), np.arange(15), candidates=60, nulls=60, seed=0)
+    found = weigh_population(
+        best[0], np.arange(15), best[1], np.arange(15), np.arange(15), candidates=60, nulls=60, seed=0
+    )
 
     most = 0.025 ** (1 / 15)
     assert found.share == won
