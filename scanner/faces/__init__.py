@@ -52,6 +52,11 @@ def open_finder(
         raise UsageError(
             "--landmarks says how pictures for --faces aligned are framed; leave it out, or pass --faces aligned."
         )
+    if landmarks is not None and len(set(landmarks)) < len(landmarks):
+        raise UsageError(
+            f"Eyes, nose and mouth corners lie at five places of a picture, --landmarks names {len(set(landmarks))}; no "
+            "picture could be aligned by them."
+        )
     if mode == "whole":
         from scanner.faces.given import WholePictures
 

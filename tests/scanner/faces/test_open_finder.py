@@ -62,3 +62,10 @@ def test_detection_without_a_detector_says_where_one_comes_from():
         "(--detector scrfd_500m_kps.onnx), use a pack (--embedder insightface:PACK), or say --faces aligned "
         "if the pictures are aligned crops already, --faces whole if they are no faces."
     )
+
+
+def test_landmarks_that_coincide_are_refused():
+    """Nothing can be aligned by one point: every crop would be black, and every face the same."""
+    assert refused("aligned", crop_size_px=(112, 112), landmarks=((0.5, 0.5),) * 5) == (
+        "Eyes, nose and mouth corners lie at five places of a picture, --landmarks names 1; no picture could be aligned by them."
+    )
