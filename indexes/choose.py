@@ -156,4 +156,5 @@ def choose_engine(
 
 
 def _mebibytes(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 20):.0f} MiB"
+    mebibytes = size_bytes / (1 << 20)
+    return f"{mebibytes:.0f} MiB" if mebibytes >= 10 else f"{mebibytes:.2g} MiB"  # noqa: PLR2004

@@ -27,6 +27,10 @@ def test_what_is_asked_for_is_chosen_or_refused():
         choose_name(10, 4, None, memory_bytes=GIB, want="graph")
     with pytest.raises(IndexesError, match="needs codes, and this index has none"):
         choose_name(10, 4, None, memory_bytes=GIB, want="compressed")
+    with pytest.raises(
+        MemoryTooSmall, match=r"the flat engine needs about 0.41 MiB for 419 rows, allowed are 0.001 MiB"
+    ):
+        choose_name(419, 256, None, memory_bytes=1050, want="flat")
     with pytest.raises(MemoryTooSmall, match=r"the flat engine needs about 1030 MiB .* allowed are 1024 MiB"):
         choose_name(1_047_000, 256, None, memory_bytes=GIB, want="flat")
 

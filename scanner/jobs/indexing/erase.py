@@ -37,7 +37,7 @@ def erase(
     embeddings files made before are not touched: they lie elsewhere.
 
     Raises:
-        UsageError: not exactly one of the three was given.
+        UsageError: not exactly one of the three was given, or one of several names is not there.
         IndexesError: nothing fits.
     """
     if sum(map(bool, (ids, identities, uris))) != 1:
@@ -54,6 +54,12 @@ def erase(
     )
     rows = there.filter(chosen)
     items = {item for item in rows["item_id"].to_pylist() if item}
+    missing = [] if ids else sorted(set(wanted) - set(rows[column].to_pylist()))
+    if rows.num_rows and missing:
+        raise UsageError(
+            f"{path} has no reference of {column} {', '.join(missing)}, so nothing was erased. Write it as the index has it, "
+            "or leave it out."
+        )
     names = {*rows["uri"].to_pylist(), *(uri for others in rows["other_uris"].to_pylist() for uri in others or ())}
     if rows.num_rows:
         # First the lists: killed in between, the same command still finds the references and goes on.

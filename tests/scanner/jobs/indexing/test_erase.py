@@ -47,6 +47,20 @@ def test_by_uri_the_rows_of_the_same_picture_go_too(index: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_mistyped_name_among_others_is_told_and_nothing_is_erased(index: Path) -> None:
+    uri = open_index(index).column("uri").to_pylist()[0]
+
+    with pytest.raises(UsageError) as caught:
+        erase(index, identities=[name(2), "person-2"])
+    with pytest.raises(UsageError, match=r"no reference of uri elsewhere/1\.png, so nothing"):
+        erase(index, uris=["elsewhere/1.png", uri])
+
+    assert str(caught.value) == (
+        f"{index} has no reference of identity person-2, so nothing was erased. Write it as the index has it, or leave it out."
+    )
+    assert open_index(index).rows == 3
+
+
 def test_what_to_erase_is_said_in_one_way(index: Path) -> None:
     with pytest.raises(UsageError, match="Say what to erase by one of --id, --identity, --uri"):
         erase(index, ids=[0], identities=["x"])
