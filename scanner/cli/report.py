@@ -40,7 +40,10 @@ def show_command(run: str, top: int, **given: Any) -> int:
         say(headline(found), quiet=quiet)
         for group in found.groups[:top]:
             name = group.identity if group.identity is not None else f"reference {group.reference_id}"
-            say(f"  {group.best_score:.3f}  {name}  ({group.index}; {group.matches} pairs)", quiet=quiet)
+            say(
+                f"  {group.best_score:.3f}  {name}  ({group.index}; {group.matches} pair{'s' * (group.matches != 1)})",
+                quiet=quiet,
+            )
         answer({"run": run, "counts": found.summary["counts"], **found.summary["results"]})
     return 0
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scanner.errors import CalibrationError
 
 BINS = 1 << 20
+SAME_VECTORS = "Either people stand in the calibration set under several identities, or the embedder gives everybody the same vector."
+"""Why no threshold keeps different people apart, as the end of a sentence."""
 PAIRS_AT_LEAST = 10
 """Fewest false matches that a threshold may rest on."""
 PAIRS_WISHED = 30
@@ -105,8 +107,7 @@ def operating_point(non_mated: ScoreCounts, mated: ScoreCounts, *, fmr: float) -
     row = int(np.searchsorted(-reaching, -allowed))  # first bin with at most `allowed` pairs
     if row == BINS:
         raise CalibrationError(
-            f"No threshold has FMR {fmr:g}: {reaching[-1]} of {pairs} pairs of different people score 1. Either people "
-            "stand in the calibration set under several identities, or the embedder gives everybody the same vector."
+            f"No threshold has FMR {fmr:g}: {reaching[-1]} of {pairs} pairs of different people score 1. {SAME_VECTORS}"
         )
     return point_at(non_mated, mated, threshold=-1.0 + 2.0 * row / BINS)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.errors import CalibrationError
-from scanner.evidence.calibration import BINS
+from scanner.evidence.calibration import BINS, SAME_VECTORS
 from scanner.evidence.rates import Rate, at_size, beyond, clear_share, fnir, fpir_of_fmr, freedom_of, interval
 
 ERRORS_AT_LEAST = 10
@@ -151,7 +151,7 @@ class Searches:
         """Return the lowest threshold whose FPIR among `size` references is at most `wanted`.
 
         Raises:
-            CalibrationError: `wanted` is no rate, or the set has too few searches for it.
+            CalibrationError: `wanted` is no rate, the set has too few searches for it, or no threshold has it.
         """
         if not 0.0 < wanted < 1.0:
             raise CalibrationError(f"A false positive rate lies between 0 and 1, for instance 0.01; got {wanted}.")
@@ -177,6 +177,12 @@ class Searches:
                 f"kept (down to {self.floor:.4f}). Ask for a smaller FPIR, or name a larger gallery."
             )
         cut = _edge_above(float(self.score[allowed])) if allowed < len(rising) else -1.0
+        if cut >= 1.0:
+            same = int((self.place[: self.reaching(1.0 - 2.0 / BINS)] == 0).sum())
+            raise CalibrationError(
+                f"No threshold has FPIR {wanted:g} among {size} references: {same} of {len(self.person)} searches find somebody "
+                f"else with score 1. {SAME_VECTORS}"
+            )
         wrong = int((self.place[: self.reaching(cut)] == 0).sum())
         if wrong < ERRORS_AT_LEAST:
             raise CalibrationError(self._too_few(wanted, size, here, wrong))
@@ -196,7 +202,12 @@ class Searches:
             f"Name a labelled set of about {_two_digits(searches * math.sqrt(share / here)):.0f} photos (with more people in "
             "proportion)"
             + (f", or a gallery of at most {most}" if most else "")
-            + f", or ask for an FPIR of {_two_digits(beyond(share, gallery=self.gallery, size=size)):.2g} or more."
+            + (
+                f", or ask for an FPIR of {_two_digits(beyond(share, gallery=self.gallery, size=size)):.2g} or more"
+                if most
+                else ""
+            )
+            + "."
         )
 
     def point(self, wanted: float, *, size: int) -> RatePoint:

@@ -113,6 +113,11 @@ def words(
     return sentence, (*said, *notes.sentences())
 
 
+def _percent(share: float) -> str:
+    """Return a share as a percentage of two digits, or of three: 100 is not 1e+02."""
+    return f"{100 * share:.2g}" if share < 0.095 else f"{100 * share:.0f}"
+
+
 def _who(found: SetEvidence) -> str:
     if found.of == "person":
         return "This photo's person is" if found.photos == 1 else f"These {found.photos} photos of one person are"
@@ -135,7 +140,7 @@ def _numbers(found: SetEvidence) -> str:
     if found.of == "person":
         return (
             f"{100 * found.effect.value:.3g} % of {found.null_identities} people not in training are as close with as many "
-            f"photos (95 % interval {100 * low:.2g} to {100 * high:.2g} %; {without}).{left}"
+            f"photos (95 % interval {_percent(low)} to {_percent(high)} %; {without}).{left}"
         )
     return (
         f"One of these photos is closer than one of {found.null_identities} people not in training with probability "
@@ -161,7 +166,11 @@ def _power_words(power: Sequence[PowerPoint], found: SetEvidence, level: float) 
                 f"With {here.photos} photo{'s' * (here.photos > 1)}, {what} has p <= {level:g} with probability "
                 f"{here.reached.value:.2f} (95 % interval {here.reached.low:.2f} to {here.reached.high:.2f})."
             )
-        need = f"{enough} are enough" if enough is not None else f"not even {curve[-1].photos} are enough"
+        need = (
+            f"{enough} {'is' if enough == 1 else 'are'} enough"
+            if enough is not None
+            else f"not even {curve[-1].photos} are enough"
+        )
         said.append(f"For a probability of {WANTED:g}, {need} ({what}).")
     said.append("A generator that blurs what it copies leaks less visibly than that.")
     return said

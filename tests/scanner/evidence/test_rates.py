@@ -227,6 +227,27 @@ def test_false_matches_and_the_rate_of_pairs_are_what_counting_gives() -> None:
     assert point.fnir.value == pytest.approx((mates < point.threshold).mean())
 
 
+def test_no_threshold_is_named_for_a_rate_that_none_has() -> None:
+    """People under two labels score 1 with themselves: the threshold 1 would let all of them go wrong."""
+    photos = np.repeat(draw_people(np.random.default_rng(9), 30, photos=1), 2, axis=0)
+
+    with pytest.raises(CalibrationError) as caught:
+        search_all(photos).threshold_at(0.2, size=40)
+
+    assert str(caught.value) == (
+        "No threshold has FPIR 0.2 among 40 references: 60 of 60 searches find somebody else with score 1. Either people stand "
+        "in the calibration set under several identities, or the embedder gives everybody the same vector."
+    )
+    assert search_all(photos).supported_cuts([0.2], size=40) == []
+
+
+def test_a_set_of_a_few_photos_is_not_told_to_ask_for_certainty() -> None:
+    with pytest.raises(CalibrationError) as caught:
+        search_all(draw_people(np.random.default_rng(9), 3, photos=1)).threshold_at(0.5, size=2)
+
+    assert str(caught.value).endswith("Name a labelled set of about 8 photos (with more people in proportion).")
+
+
 def test_a_set_too_small_for_the_rate_says_what_would_do() -> None:
     searches = search_all(draw_people(np.random.default_rng(5), 40))
 
