@@ -114,8 +114,8 @@ def words(
 
 
 def _percent(share: float) -> str:
-    """Return a share as a percentage of two digits, or of three: 100 is not 1e+02."""
-    return f"{100 * share:.2g}" if share < 0.095 else f"{100 * share:.0f}"
+    """Return a share as a percentage of two digits; 100 is 100, not 1e+02."""
+    return f"{float(f'{100 * share:.2g}'):g}"
 
 
 def _who(found: SetEvidence) -> str:
