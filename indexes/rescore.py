@@ -37,7 +37,7 @@ def score_pairs(left: Float32Array, right: Float32Array) -> Float32Array:
     return clipped
 
 
-def least_product(score: npt.NDArray[np.float32]) -> Float32Array:
+def least_product(score: npt.NDArray[np.float32] | np.float32) -> Float32Array:
     """Return from which inner product on a pair may score at least `score`; vectors may be a little longer than 1.
 
     Products above 1 all score 1, those below -1 all score -1.

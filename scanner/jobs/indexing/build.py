@@ -88,12 +88,8 @@ def build(
     Raises:
         ScannerError, IndexesError: see their modules; what was in `out` before is then still there.
     """
-    out, options, faces, meter = (
-        Path(out),
-        options or BuildOptions(),
-        faces or FaceOptions(),
-        Meter(progress or Silent()),
-    )
+    out, meter = Path(out), Meter(progress or Silent())
+    options, faces = options or BuildOptions(), faces or FaceOptions()
     specs, work = _listed(source), work_beside(out)
     check_target(out, work, kind="index", resume=resume, force=force)
     if is_finished(out, work, resume=resume):

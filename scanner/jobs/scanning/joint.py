@@ -20,6 +20,7 @@ from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.errors import CalibrationError
 from scanner.evidence.joint import JointEvidence, agreement, weigh_jointly
+from scanner.jobs.folders import sweep
 
 JOINT_FORMAT: Final = "identity-leak-joint"
 JOINT_VERSION: Final = 1
@@ -60,6 +61,7 @@ def write_joint(out: Path, embedders: Sequence[Mapping[str, Any]], *, seed: int,
         CalibrationError: no candidate photo, or too few null people, were seen by all counted embedders.
     """
     table, document = weigh_runs(out, embedders, seed=seed, level=level)
+    sweep(out)  # what a job that was killed here, or after, has left
     artefacts.write_tables(out / "joint.parquet", table.schema, [table])
     write_json(out / "joint.json", document)
     return document

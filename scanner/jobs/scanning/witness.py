@@ -19,7 +19,6 @@ from scanner.embedders import open_embedder
 from scanner.errors import CalibrationError, UsageError
 from scanner.evidence.identities import NULL_MIN
 from scanner.jobs.embedding.ready import ReadyFaces, is_embeddings
-from scanner.jobs.folders import sweep
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scanning.joint import write_joint
 from scanner.jobs.scanning.options import ScanOptions
@@ -136,7 +135,6 @@ def scan_with_witnesses(
             force=force and witness.number == 1, workers=workers, progress=progress,
         ))  # fmt: skip
     accounts = [_account(witness, run) for witness, run in zip(witnesses, runs, strict=True)]
-    sweep(out)  # of a job that was killed below
     joint = write_joint(out, accounts, seed=options.seed, level=options.level)
     write_page(out)
     return WitnessedResult(out, runs[0].summary, joint, tuple(runs))
