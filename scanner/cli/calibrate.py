@@ -112,11 +112,8 @@ def _say_rates(rates: OneToMany, *, quiet: bool) -> None:
         f"same person; intervals count that they share people (95 %)",
         quiet=quiet,
     )
-    say(f"threshold at FPIR {rates.fpir:g}", quiet=quiet)
-    say(
-        " gallery  threshold  [interval]        FPIR                         FNIR                         false matches in 1000 searches",
-        quiet=quiet,
-    )
+    if rates.points:
+        say(f"threshold at FPIR {rates.fpir:g}\n{_RATES_HEAD}", quiet=quiet)
     for point in rates.points:
         say(_rate_row(point), quiet=quiet)
     for sentence in rates.skipped:
@@ -133,6 +130,12 @@ def _say_rates(rates: OneToMany, *, quiet: bool) -> None:
         for rows in zip(*(curve.sizes for curve in rates.sizes), strict=True):
             cells = "".join(f"{row.fpir.value:>13.3g} ({row.by_fmr:.3g})".rjust(24) for row in rows)
             say(f"{rows[0].size:>8}{cells}{'  extrapolated' if rows[0].fpir.extrapolated else ''}", quiet=quiet)
+
+
+_RATES_HEAD = (
+    " gallery  threshold  [interval]        FPIR                         FNIR                         "
+    "false matches in 1000 searches"
+)
 
 
 def _rate_row(point: RatePoint) -> str:
