@@ -53,7 +53,7 @@ def write_calibration_page(
 def headline(rates: OneToMany) -> str:
     """Return the result for the largest supported gallery in one sentence."""
     if not rates.points:
-        return f"The set is too small for a threshold at FPIR {rates.fpir:g}, for any gallery size that was asked for."
+        return f"The set supports no threshold at FPIR {rates.fpir:g}, for any gallery size that was asked for; the notes say why."
     point = rates.points[-1]
     found = (
         f"Among {_count(point.gallery_size)} references a threshold of {point.threshold:.4f} finds somebody in "

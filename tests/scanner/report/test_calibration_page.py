@@ -80,7 +80,7 @@ def test_a_set_without_second_photos_or_support_still_has_a_page(rates: OneToMan
     text = page(empty, tmp_path)
 
     assert text.count("<svg") == 0
-    assert "The set is too small for a threshold at FPIR 0.1" in text
+    assert "The set supports no threshold at FPIR 0.1" in text
 
 
 def test_the_headline_speaks_of_the_largest_gallery_and_of_what_is_not_known(rates: OneToMany) -> None:
