@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from indexes.atomic import write_json
 from scanner import artefacts
-from scanner.errors import EmbedderMismatch
 from scanner.jobs.parts import vectors_of
 from scanner.records import Counts, Reason
 
@@ -92,16 +91,7 @@ class Collection:
     def add(
         self, night: int, faces: Iterator[pa.Table], rejects: pa.Table, *, schema: pa.Schema, document: dict[str, Any]
     ) -> None:
-        """Write what a night brought; again with the same, it changes nothing.
-
-        Raises:
-            EmbedderMismatch: earlier nights were embedded by another network.
-        """
-        if self.fingerprint and document["fingerprint"] != self.fingerprint:
-            raise EmbedderMismatch(
-                f"The faces in {self.folder} were embedded by {self.fingerprint}, the job's embedder is now "
-                f"{document['fingerprint']}. Scores between them mean nothing: choose another [job] folder for it."
-            )
+        """Write what a night brought; again with the same, it changes nothing."""
         artefacts.make_private_folder(self.folder)
         rows = artefacts.write_tables(self._faces(night), schema, faces)
         artefacts.write_tables(self._rejects(night), artefacts.stamped(artefacts.REJECTS, "rejects"), [rejects])

@@ -90,6 +90,10 @@ class EmbedderSection(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=0, ge=0)
 
+    def way(self) -> dict[str, str | None]:
+        """Return what faces depend on."""
+        return self.model_dump(exclude={"device", "workers"})
+
 
 class QueriesSection(Section):
     """`[[queries]]`: faces that are scanned, such as the samples of one generator; each has a run of its own every night."""

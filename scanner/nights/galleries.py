@@ -22,9 +22,7 @@ from scanner.jobs.folders import remove_folder
 from scanner.jobs.indexing.build import Block, add_new, blocks_of, recipe_of, write_account
 from scanner.jobs.options import FaceOptions
 from scanner.nights.entries import Fresh
-from scanner.nights.same_way import check_same_way
 from scanner.progress import Progress
-from scanner.search import check_fingerprint
 
 _NAMED: Final = ("item_id", "uri", "identity")
 _ROWS: Final = 16_384
@@ -57,8 +55,7 @@ class KeptIndex:
             intake = RoadIntake(fresh.opened, fresh.parts)
             if self.path.exists():
                 index = open_index(self.path)
-                check_fingerprint(index, intake.fingerprint, what="the job's embedder")
-                self._add(index, intake)
+                add_new(index, intake, self.progress)
             else:
                 index = self._build(intake)
             write_account(index, intake, self.specs, resume=True)
@@ -81,10 +78,6 @@ class KeptIndex:
         made.rename(self.path)
         sync_folder(self.path.parent)
         return open_index(self.path)
-
-    def _add(self, index: Index, intake: RoadIntake) -> None:
-        check_same_way(index.manifest.embedder, intake.description, where=self.path)
-        add_new(index, intake, self.progress)
 
     def _follow(self, seen: pa.Table, items_gone: frozenset[str]) -> None:
         """Take out references of which no entry is left; where it has another name or label now, the reference gets that one.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from scanner.nights.collection import Collection, document_of
 from scanner.nights.entries import Fresh
-from scanner.nights.same_way import check_same_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,6 @@ class KeptQueries:
         if fresh.parts is None or fresh.opened is None or not fresh.counts.entries:
             return
         collection = Collection(self.folder, fresh.seen)
-        check_same_way(collection.description, fresh.opened.description, where=self.folder)
         document = document_of(
             fresh.counts,
             fresh.opened.description,

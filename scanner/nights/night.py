@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from scanner.nights.listing import read_seen
 from scanner.nights.patience import Patience
 from scanner.nights.quarantine import Quarantine
 from scanner.nights.run_set import SetRun
+from scanner.nights.same_way import check_job
 from scanner.nights.state import State, one_at_a_time
 from scanner.nights.take import Kept, Road, Way, take
 from scanner.progress import Progress, Silent
@@ -98,7 +100,7 @@ class _Night:
         self.config, self.beside, self.state, self.clock, self.meter = config, beside, state, clock, meter
         self.gone_max = config.job.share(allow_gone=allow_gone)
         self.faces = config.faces(beside)
-        self.road = Road(self.faces, keep_crops=config.scan.with_crops)
+        self.road = Road(self.faces, keep_crops=config.scan.with_crops, check=partial(check_job, config, state))
         self.number = state.next_number()
         self.resumed = state.tonight.exists()
         self.errors: list[dict[str, str]] = []
@@ -130,7 +132,10 @@ class _Night:
         return self._end(account)
 
     def _begin(self) -> None:
-        """Make the folder of tonight's work, or find it."""
+        """Make the folder of tonight's work, or find it; another embedder is refused though no picture may be new."""
+        if not self.state.is_by(way := self.config.embedder.way()):
+            _ = self.road.opened
+            self.state.remember(way)
         self.state.clear()
         self.resumed = self.state.tonight.exists()
         artefacts.make_private_folder(self.state.tonight)
@@ -195,37 +200,42 @@ class _Night:
 
     def _run(self, section: QueriesSection) -> dict[str, Any] | None:
         """Write the set's run folder, or find that last night's still says it all."""
-        out = self.state.tonight / "runs" / section.name
-        done = self.state.tonight / "runs" / f"{section.name}.json"
-        if done.exists():
-            return artefacts.read_json(done)
         collection = Collection(self.state.queries(section.name), read_seen(self.state.seen("queries", section.name)))
         try:
             if collection.is_empty or not collection.alive.any():
                 raise NothingScanned("It has no face: its sources could not be read, or no face was found in them.")
-            found = self._search(section, collection, out)
+            return self._search(section, collection)
         except _STOPS:
             raise
         except (ScannerError, IndexesError) as error:
             self._failed(f"queries/{section.name}", str(error))
             return None
-        artefacts.make_private_folder(done.parent)
-        write_json(done, found)
-        return found
 
-    def _search(self, section: QueriesSection, collection: Collection, out: Path) -> dict[str, Any]:
+    def _search(self, section: QueriesSection, collection: Collection) -> dict[str, Any]:
+        out = self.state.tonight / "runs" / section.name
+        done = out.with_name(f"{section.name}.json")
         of = SetRun(
             section.name, section.sources, tuple(self._index("candidates", one) for one in self.config.candidates),
             self.config.options(calibrate_on=self._calibrate_on(), null=tuple(str(self._index("nulls", one)) for one in self.config.null)),
             self.faces, collection, self.state.compared(section.name),
         )  # fmt: skip
         inputs = of.inputs()
+        if done.exists() and (found := artefacts.read_json(done))["inputs"] == inputs:
+            return found
+        for folder in (
+            out,
+            self.state.night(self.number) / section.name,
+        ):  # of a start that was given another job, or died
+            remove_folder(folder)
+        artefacts.make_private_folder(out.parent)
         before = self.state.last_run(section.name)
         if before.get("inputs") == inputs and (self.state.nights / before["run"] / "run.json").exists():
-            return {"run": before["run"], "inputs": inputs, "unchanged": True, "compared": 0, "of": before["of"]}
-        artefacts.make_private_folder(out.parent)
-        took = of.run(out, night=self.number, resumed=self.resumed, meter=Meter(self.meter))
-        return {"run": f"{self.number:06d}/{section.name}", "inputs": inputs, "unchanged": False, **took}
+            found = {"run": before["run"], "inputs": inputs, "unchanged": True, "compared": 0, "of": before["of"]}
+        else:
+            took = of.run(out, night=self.number, resumed=self.resumed, meter=Meter(self.meter))
+            found = {"run": f"{self.number:06d}/{section.name}", "inputs": inputs, "unchanged": False, **took}
+        write_json(done, found)
+        return found
 
     def _settle(self, name: str, found: dict[str, Any]) -> dict[str, Any]:
         """Put a finished run where it stays, and say what changed since the night before."""

@@ -13,6 +13,7 @@ from scanner.jobs.measuring.meter import COSTS_NAME
 from scanner.jobs.options import open_road
 from scanner.nights.config import GallerySection, JobConfig, QueriesSection, mistakes, place_of, sources_of
 from scanner.nights.listing import look, read_seen
+from scanner.nights.same_way import check_job
 from scanner.nights.state import State
 
 
@@ -43,20 +44,23 @@ def preview(config: JobConfig, beside: Path, *, allow_gone: bool = False) -> dic
         "comparisons": comparisons,
         "embed_s": None if images is None or "images" not in rates else round(images / rates["images"], 1),
         "problems": [
-            *_of_the_file(config, beside),
+            *_of_the_file(config, beside, state),
             *(f"{name}: {why}" for name, one in sets.items() for why in one["problems"]),
         ],
     }
 
 
-def _of_the_file(config: JobConfig, beside: Path) -> list[str]:
-    """Return what is wrong with what the file names, networks opened."""
+def _of_the_file(config: JobConfig, beside: Path, state: State) -> list[str]:
+    """Return what is wrong with what the file names, networks opened, and what of it does not fit what is kept."""
     found = mistakes(config, beside)
-    try:
-        if not found:
-            open_road(config.faces(beside))
-    except ScannerError as error:
-        found.append(f"embedder: {error}")
+    looks = {"folder": state.check_keys}
+    if not found:
+        looks["embedder"] = lambda: check_job(config, state, open_road(config.faces(beside)))
+    for what, look_at in looks.items():
+        try:
+            look_at()
+        except (ScannerError, IndexesError) as error:
+            found.append(f"{what}: {error}")
     return found
 
 

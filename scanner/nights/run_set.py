@@ -13,7 +13,6 @@ from indexes import Engine, References, open_index
 from indexes.atomic import encode_json, write_json
 from indexes.manifest import MANIFEST_NAME
 from scanner import artefacts
-from scanner.jobs.folders import remove_folder, sweep
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter, machine_here, write_costs
 from scanner.jobs.options import FaceOptions, SourceOptions
 from scanner.jobs.scanning.evidence import file_sha256
@@ -70,13 +69,11 @@ class SetRun:
         return hashlib.sha256(encode_json(document)).hexdigest()
 
     def run(self, out: Path, *, night: int, resumed: bool, meter: Meter) -> dict[str, Any]:
-        """Write the run folder; return how many comparisons it took."""
+        """Write the run folder, all of it from what is known, which is quick; return how many comparisons it took."""
         work = out / "unfinished"
         opened = self._prepare(meter)
         for folder in (out, work):
             artefacts.make_private_folder(folder)
-        sweep(out)
-        remove_folder(work / "join")  # made anew from what is known, which is quick
         write_json(out / "policy.json", opened.policy)
         known, compared = self._compare(opened, night, meter)
         summary = search_and_write(

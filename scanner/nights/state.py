@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +121,14 @@ class State:
             artefacts.make_private_folder(folder)
         if not mark.exists():
             write_json(mark, {"format": FORMAT, "format_version": VERSION})
+
+    def is_by(self, way: Mapping[str, Any]) -> bool:
+        """Whether the last start looked at this `[embedder]`, and it fits the faces that are kept."""
+        return artefacts.read_json(self.folder / "job.json").get("embedder") == way
+
+    def remember(self, way: Mapping[str, Any]) -> None:
+        """Remember an `[embedder]` that fits; see `is_by`."""
+        write_json(self.folder / "job.json", {"format": FORMAT, "format_version": VERSION, "embedder": way})
 
     def check(self) -> None:
         """Raise ArtefactError when this is no job's folder, or one of a newer scanner."""

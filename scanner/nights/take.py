@@ -32,13 +32,15 @@ _SEEN_NOW = "seen.parquet"
 class Road:
     """The job's embedder and face finder, opened when the first picture comes."""
 
-    def __init__(self, faces: FaceOptions, *, keep_crops: bool) -> None:
-        self.faces, self.keep_crops = faces, keep_crops
+    def __init__(self, faces: FaceOptions, *, keep_crops: bool, check: Callable[[OpenedRoad], None]) -> None:
+        """`check` raises when what comes by the road cannot be mixed with what the job keeps."""
+        self.faces, self.keep_crops, self._check = faces, keep_crops, check
 
     @cached_property
     def opened(self) -> OpenedRoad:
-        """The road; see `open_road` for what is raised."""
+        """The road; see `open_road` and `same_way.check_job` for what is raised."""
         opened = open_road(self.faces, keep_crops=self.keep_crops)
+        self._check(opened)
         return replace(opened, road=replace(opened.road, keep_crops=self.keep_crops))
 
 

@@ -334,18 +334,6 @@ def test_odd_names_that_vanish_before_they_are_read_are_counted(folder: Path, mo
     assert_as_at_once(folder, second)
 
 
-def test_another_way_to_find_faces_needs_another_folder(folder: Path) -> None:
-    night(folder)
-    put(folder, "gen/5.png", 5, 5)
-    write_people(folder / "people", photos_of([20], range(2)))
-    result = night(folder, job(embedder={"spec": "drawn", "faces": "aligned", "select": "all"}))
-
-    whys = {error["set"]: error["why"] for error in result.account["errors"]}
-    assert whys.keys() == {"candidates/people", "queries/gen"}
-    assert all("select" in why and "[job] folder" in why for why in whys.values())
-    assert_as_at_once(folder, night(folder))
-
-
 def test_what_a_start_that_could_scan_nothing_asked_for_is_found_by_the_next(tmp_path: Path) -> None:
     write_people(tmp_path / "people", photos_of(range(8), range(2)))
     for number in (2, 3, 4, 40):
