@@ -37,7 +37,9 @@ A file's `stamp` changes with its content (size, time of change, checksum) and i
 archive's.  `item_id` is "" where nobody looked at the bytes.
 """
 NOT_READ: Final = ""
-"""Stamp of a file that could not be read: it is tried again every night."""
+"""Stamp of a file that could not be read, and of what is in a source that is `LOST`: it is tried again every night."""
+LOST: Final = "lost"
+"""Stamp of what an archive held before it lost too much: only --allow-gone forgets it."""
 ALL_GONE: Final = math.inf
 """A share that no source exceeds: forget what is gone, however much, also of a source that was emptied."""
 
@@ -110,7 +112,7 @@ def look(
         there = pa.concat_arrays([pa.array([], pa.string()), *(part.there for part in found)])
         missing = before["uri"].filter(_not_in(before["uri"], there))
         if before.num_rows and len(missing) > gone_max * before.num_rows:
-            lost.append((name, _too_many_gone(spec, len(missing), before.num_rows)))
+            lost.append((name, too_many_gone(spec, len(missing), before.num_rows)))
             continue
         gone.append(missing.combine_chunks())
         for part in found:
@@ -187,6 +189,7 @@ class Stamps:
         rows = fresh.to_pylist()
         self._marks = {row["uri"] or row["part"]: (row["spec"], row["stamp"]) for row in rows}
         self._archives = [row["part"] for row in rows if not row["uri"]]
+        self.specs = {row["spec"] for row in rows}
 
     def of(self, uri: str) -> tuple[str, str]:
         """Return the source, as the job names it, and the stamp."""
@@ -249,7 +252,8 @@ def _not_in(values: pa.Array, others: pa.Array) -> pa.Array:
 _IF_MEANT: Final = "Nothing of it was forgotten. If it is meant so, run the job once with --allow-gone."
 
 
-def _too_many_gone(spec: str, gone: int, before: int) -> str:
+def too_many_gone(spec: str, gone: int, before: int) -> str:
+    """Return the sentence about a source that lost more than it may."""
     return (
         f"{gone} of {before} entries of {spec} are gone since it was last looked at, more than the job's gone_max allows: "
         f"a mount may be missing. {_IF_MEANT}"

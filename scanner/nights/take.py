@@ -96,7 +96,9 @@ def take(
         artefacts.make_private_folder(folder)
     fresh, gone, lost = _news(work, way, seen, gone_max, progress)
     try:
-        found = way.patience.call(lambda: _embed(work, way, fresh, gone, seen, night, progress), progress)
+        found = way.patience.call(
+            lambda: _embed(work, way, fresh, gone, seen, night, progress, gone_max=gone_max), progress
+        )
     except RunMismatch:
         # An archive changed between two tries: what was read of it belongs to no state of the source.
         progress.note(f"{work.name}: a source changed while it was read; it is read anew")
@@ -108,7 +110,7 @@ def take(
         "gone_items": len(found.items_gone),
         "kept_out": found.kept_out,
         "entries": found.seen.num_rows,
-        "lost": [{"source": name, "why": why} for name, why in lost],
+        "lost": [{"source": name, "why": why} for name, why in (*lost, *found.lost)],
         "changed": bool(found.counts.entries or found.names_changed),
     }
     kept.put(found)
@@ -142,11 +144,19 @@ def _news(
 
 
 def _embed(
-    work: Path, way: Way, fresh: pa.Table, gone: Sequence[str], seen: pa.Table, night: int, progress: Progress
+    work: Path,
+    way: Way,
+    fresh: pa.Table,
+    gone: Sequence[str],
+    seen: pa.Table,
+    night: int,
+    progress: Progress,
+    *,
+    gone_max: float,
 ) -> Fresh:
     known = {bytes.fromhex(item) for item in seen["item_id"].to_pylist() if item}
     parts, opened = _read(work, way, fresh, known, night, progress)
-    return settle(parts, opened, fresh, gone, seen, night)
+    return settle(parts, opened, fresh, gone, seen, night, gone_max=gone_max)
 
 
 def _read(
