@@ -220,6 +220,11 @@ class JobConfig(Section):
                 raise ValueError(f"two of the {kind} are called {', '.join(twice)}: give each a name of its own")
         return self
 
+    def sets(self) -> dict[str, GallerySection | QueriesSection]:
+        """Return every set by its kind and name, as in `candidates/people`, in the order in which a night takes them in."""
+        kinds = {"candidates": self.candidates, "nulls": self.null, "queries": self.queries}
+        return {f"{kind}/{one.name}": one for kind, sections in kinds.items() for one in sections}
+
     def faces(self, folder: Path) -> FaceOptions:
         """Return how pictures become vectors; a network's path is relative to `folder`."""
         chosen = self.embedder

@@ -114,7 +114,11 @@ class _Night:
         sets["queries"] = {one.name: self._queries(one) for one in self.config.queries}
         runs = {one.name: found for one in self.config.queries if (found := self._run(one)) is not None}
         if not runs:
-            self._look_again(sets)
+            # As they are there was nothing to scan; of a set that failed, what is finished is kept.
+            done = [
+                f"{kind}/{name}" for kind, of in sets.items() for name, account in of.items() if account is not None
+            ]
+            self._look_again(done, artefacts.read_json(self.state.tonight / "night.json"))
             raise UsageError(
                 "No set of queries could be scanned tonight:\n"
                 + "\n".join(f"  {error['set']}: {error['why']}" for error in self.errors)
@@ -140,21 +144,22 @@ class _Night:
         self.resumed = self.state.tonight.exists()
         artefacts.make_private_folder(self.state.tonight)
         mark = self.state.tonight / "night.json"
-        if mark.exists():
-            self.number = int(artefacts.read_json(mark)["night"])
-        else:
-            write_json(mark, {"night": self.number})
+        found = artefacts.read_json(mark) if mark.exists() else {"night": self.number}
+        self.number, before = int(found["night"]), found.get("sets", {})
+        now = {
+            name: [*section.sources, sources_of(section).identity_from] for name, section in self.config.sets().items()
+        }
+        other = [name for name, sources in now.items() if before.get(name, sources) != sources]
+        if other:  # the file was changed since the start that was interrupted
+            self._look_again(other, found)
+        write_json(mark, {"night": self.number, "sets": {**before, **now}})
 
-    def _look_again(self, sets: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> None:
-        """Let the next start look at the sources again: as they are there was nothing to scan.
-
-        It is another night's: what this one put in place under its number stays as it is.
-        """
-        write_json(self.state.tonight / "night.json", {"night": self.number + 1})
-        for kind, of in sets.items():
-            for name, account in of.items():
-                if account is not None:  # of a set that failed, what is finished is kept
-                    remove_folder(self.state.tonight / kind / name)
+    def _look_again(self, sets: Sequence[str], mark: Mapping[str, Any]) -> None:
+        """Let the sources of some sets be looked at again, by another night: what this one put in place stays as it is."""
+        unfinished, self.number = self.state.night(self.number), self.number + 1
+        write_json(self.state.tonight / "night.json", {**mark, "night": self.number})
+        for folder in (unfinished, self.state.tonight / "runs", *(self.state.tonight / name for name in sets)):
+            remove_folder(folder)
 
     def _galleries(self, kind: str) -> dict[str, dict[str, Any] | None]:
         sections = self.config.candidates if kind == "candidates" else self.config.null

@@ -30,10 +30,9 @@ def preview(config: JobConfig, beside: Path, *, allow_gone: bool = False) -> dic
     """
     state = State(Path(place_of(config.job.folder, beside)))
     gone_max = config.job.share(allow_gone=allow_gone)
-    sets: dict[str, dict[str, Any]] = {}
-    for kind, sections in (("candidates", config.candidates), ("nulls", config.null), ("queries", config.queries)):
-        for section in sections:
-            sets[f"{kind}/{section.name}"] = _set(state, kind, section, beside, gone_max)
+    sets = {
+        name: _set(state, name.partition("/")[0], section, beside, gone_max) for name, section in config.sets().items()
+    }
     counted = [one["new"] for one in sets.values()]
     images = None if None in counted else sum(counted)
     comparisons = _comparisons(sets)

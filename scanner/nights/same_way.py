@@ -11,7 +11,7 @@ from indexes import open_index
 from scanner.errors import EmbedderMismatch
 from scanner.jobs.options import OpenedRoad
 from scanner.nights.collection import Collection
-from scanner.nights.config import JobConfig
+from scanner.nights.config import JobConfig, QueriesSection
 from scanner.nights.listing import SEEN
 from scanner.nights.state import State
 
@@ -59,13 +59,12 @@ def check_same_way(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
 
 def _kept(config: JobConfig, state: State) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     """Yield where faces of the job's sets are kept, by which network they are, and how they were found."""
-    for kind, sections in (("candidates", config.candidates), ("nulls", config.null)):
-        for section in sections:
-            path = state.index(kind, section.name)
-            if section.index is None and path.exists():
-                index = open_index(path)
-                yield path, index.fingerprint, index.manifest.embedder
-    for queries in config.queries:
-        faces = Collection(state.queries(queries.name), SEEN.empty_table())
-        if not faces.is_empty:
-            yield faces.folder, faces.fingerprint, faces.description
+    for name, section in config.sets().items():
+        path = state.index(name.partition("/")[0], section.name)
+        if isinstance(section, QueriesSection):
+            faces = Collection(state.queries(section.name), SEEN.empty_table())
+            if not faces.is_empty:
+                yield faces.folder, faces.fingerprint, faces.description
+        elif section.index is None and path.exists():
+            index = open_index(path)
+            yield path, index.fingerprint, index.manifest.embedder

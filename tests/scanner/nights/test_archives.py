@@ -54,7 +54,9 @@ def test_an_archive_that_is_half_there_is_not_forgotten(folder: Path) -> None:
 
 
 def test_queries_of_an_archive_that_is_half_there_are_those_of_last_night(folder: Path) -> None:
-    config = job(candidates=[{"name": "people", "sources": ["people"]}], queries=[{"name": "gen", "sources": ["more.tar"]}])
+    config = job(
+        candidates=[{"name": "people", "sources": ["people"]}], queries=[{"name": "gen", "sources": ["more.tar"]}]
+    )
     first = night(folder, config)
     cut(folder, 0.3)
     night(folder, config)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_people import photos_of, write_people
-from small_job import job, night, put, run_of, tree
+from drawn_people import name, photos_of, write_people
+from small_job import job, night, put, run_of, table, tree
 
 from indexes.keys import TEXT_VARIABLE
 from scanner import artefacts
@@ -130,3 +130,35 @@ def test_what_a_stopped_night_had_finished_is_done_again_where_the_file_says_oth
     assert result.account["runs"]["gen"]["results"]["matches"] == 6
     again = night(folder, job(queries=queries, scan={"threshold": 0.5}))
     assert all(run["unchanged"] for run in again.account["runs"].values())
+
+
+@pytest.mark.parametrize("taken", ["queries", "candidates"])
+def test_a_stopped_night_that_is_given_other_sources_looks_at_those(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    from scanner.nights.night import _Night
+
+    def stops(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    put(folder, "other/5.png", 5, 5)
+    night(folder)
+    put(folder, "gen/6.png", 6, 5)
+    write_people(folder / "people", photos_of([20], range(2)))
+    write_people(folder / "others", photos_of([5, 21], range(2)))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(_Night, "_run" if taken == "queries" else "_queries", stops)
+        with pytest.raises(KeyboardInterrupt):
+            night(folder)
+    changes = {
+        "queries": [{"name": "gen", "sources": ["other"]}],
+        "candidates": [{"name": "people", "sources": ["others"], "identity_from": "folder"}],
+    }
+    result = night(folder, job(**changes))
+
+    matches = table(run_of(result), "matches").to_pylist()
+    assert {(row["query_uri"].rpartition("/")[2], row["identity"]) for row in matches} == {("5.png", name(5))}
+    assert artefacts.read_json(run_of(result) / "run.json")["counts"]["entries"] == 1
+    assert night(folder, job(**changes)).account["runs"]["gen"]["unchanged"]
+    back = night(folder)
+    assert table(run_of(back), "queries").num_rows == 5
