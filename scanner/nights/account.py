@@ -1,12 +1,14 @@
-"""`night.json`: what a night did, and what changed since the one before."""
+"""`night.json`: what a night did, and what changed since the one before; `costs.json`: what it took."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from scanner import artefacts
+from scanner.jobs.measuring.meter import Meter
 from scanner.report.diff import diff_runs
 
 NIGHT_FORMAT: Final = "identity-leak-night"
@@ -65,3 +67,13 @@ def exit_code_of(account: Mapping[str, Any]) -> int:
     if gate_counts(account):
         return EXIT_GATE
     return EXIT_INCOMPLETE if account["errors"] else EXIT_DONE
+
+
+def costs_of(meter: Meter, now: datetime, *, resumed: bool) -> dict[str, Any]:
+    """Return when the night ended and what each stage of this session took."""
+    stages = [
+        {"name": stage.name, "unit": stage.unit, "items": stage.items, "seconds": round(stage.seconds, 3)}
+        for stage in meter.stages()
+    ]
+    return {"format": "identity-leak-night-costs", "format_version": 1, "ended_at": now.isoformat(timespec="seconds"),
+            "resumed": resumed, "stages": stages}  # fmt: skip

@@ -20,7 +20,7 @@ from scanner.erasing import Retention, apply_retention, erased_before, is_begun
 from scanner.errors import NothingScanned, ScannerError, UsageError
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
-from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, exit_code_of, findings_of, still_the_same
+from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, costs_of, exit_code_of, findings_of, still_the_same
 from scanner.nights.collection import Collection
 from scanner.nights.config import GallerySection, JobConfig, QueriesSection, mistakes, place_of, sources_of
 from scanner.nights.deadline import StoppedForTonight
@@ -259,7 +259,7 @@ class _Night:
         """Write the night's account, which ends it, and clear away its work."""
         folder = self.state.night(self.number)
         artefacts.make_private_folder(folder)
-        write_json(folder / COSTS_NAME, _costs(self.meter, self.clock(), resumed=self.resumed))
+        write_json(folder / COSTS_NAME, costs_of(self.meter, self.clock(), resumed=self.resumed))
         write_json(folder / "night.json", account)
         self.state.clear()
         keep = self.config.keep
@@ -291,13 +291,3 @@ class _Night:
     def _failed(self, of: str, why: str) -> None:
         self.errors.append({"set": of, "why": why})
         self.meter.note(f"{of}: {why}")
-
-
-def _costs(meter: Meter, now: datetime, *, resumed: bool) -> dict[str, Any]:
-    """Return when the night ended and what each stage of this session took."""
-    stages = [
-        {"name": stage.name, "unit": stage.unit, "items": stage.items, "seconds": round(stage.seconds, 3)}
-        for stage in meter.stages()
-    ]
-    return {"format": "identity-leak-night-costs", "format_version": 1, "ended_at": now.isoformat(timespec="seconds"),
-            "resumed": resumed, "stages": stages}  # fmt: skip
