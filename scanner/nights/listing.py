@@ -18,7 +18,7 @@ from scanner.errors import ScannerError, SourceEmpty
 from scanner.jobs.options import SourceOptions
 from scanner.records import Item, Reject
 from scanner.sources import ChainedSource, Source
-from scanner.sources.folder import FolderSource
+from scanner.sources.folder import FolderSource, changed_at
 from scanner.sources.names import INSIDE
 
 SEEN = pa.schema(
@@ -230,10 +230,10 @@ def fingerprint_of(part: Source) -> str:
     return hashlib.sha256(json.dumps(part.describe(), sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _changed_at(part: Source) -> int:
-    """Return when a local archive was written: of a large one, the fingerprint looks at samples."""
+def _changed_at(part: Source) -> str:
+    """Return when a local archive changed: of a large one, the fingerprint looks at samples."""
     path = Path(part.uri)
-    return path.stat().st_mtime_ns if path.is_file() else 0
+    return changed_at(path.stat()) if path.is_file() else ""
 
 
 def _inside(uris: pa.Array, archive: str) -> pa.Array:

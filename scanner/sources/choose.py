@@ -11,7 +11,7 @@ from typing import Any, Final
 from scanner.errors import SourceEmpty, SourceError, UsageError
 from scanner.sources.base import Source
 from scanner.sources.chain import ChainedSource
-from scanner.sources.folder import FolderSource, Listed, listed_remote
+from scanner.sources.folder import FolderSource, Listed, changed_at, listed_remote
 from scanner.sources.generated import GENERATED, GeneratedSource
 from scanner.sources.location import Location, clean_uri, is_url, locate
 from scanner.sources.names import IMAGE_SUFFIXES, is_image_name, suffix_of, text_of
@@ -149,7 +149,7 @@ def _open_images(spec: str, places: list[Location], options: Options) -> Source:
 def _listed(place: Location, name: str) -> Listed:
     if place.is_local:
         status = Path(place.path).stat()
-        return Listed(text_of(name), place.path, status.st_size, modified=str(status.st_mtime_ns))
+        return Listed(text_of(name), place.path, status.st_size, modified=changed_at(status))
     return listed_remote(name, place.path, place.info())
 
 

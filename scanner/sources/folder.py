@@ -41,6 +41,11 @@ class Listed:
     modified: str = ""
 
 
+def changed_at(status: os.stat_result) -> str:
+    """Return when a local file was written, and when the system last noted a change, which no copy with old times hides."""
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
+
+
 class FolderSource:
     """The images that a listing names."""
 
@@ -223,7 +228,7 @@ def _listed_local(child: os.DirEntry[str], root: str) -> Listed | None:
         return Listed(name, child.path, None, "", Reason.NOT_A_FILE, "a link that leads nowhere")
     if not stat.S_ISREG(status.st_mode):
         return Listed(name, child.path, None, "", Reason.NOT_A_FILE, "neither a file nor a folder")
-    return Listed(name, child.path, status.st_size, modified=str(status.st_mtime_ns))
+    return Listed(name, child.path, status.st_size, modified=changed_at(status))
 
 
 def _list_remote(location: Location) -> tuple[list[Listed], int]:

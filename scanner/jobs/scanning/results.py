@@ -188,8 +188,10 @@ def _crops_table(
     """Return every matched face's crop once: of queries and of references for which one was kept."""
     schema = artefacts.CROPS.remove(4).append(artefacts.CROP_FIELD)  # some may have none
     matched = np.unique(decided.query_row)
-    chosen = table.select(["id", "crop_png"]).take(pa.array(matched))
-    queries = {"side": ["query"] * len(matched), "query_id": chosen["id"], "crop_png": chosen["crop_png"]}
+    chosen = table.take(pa.array(matched))
+    queries = {"side": ["query"] * len(matched), "query_id": chosen["id"]}
+    if "crop_png" in chosen.column_names:
+        queries["crop_png"] = chosen["crop_png"]
     tables = [artefacts.table_of(schema, queries)]
     for number, gallery in enumerate(galleries):
         ids = np.unique(decided.reference_id[decided.gallery == number])

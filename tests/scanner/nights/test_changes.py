@@ -304,13 +304,17 @@ def test_a_threshold_that_was_lower_in_a_night_that_died_doubles_no_match(folder
 
 def test_crops_can_be_asked_for_later_and_given_up_again(folder: Path) -> None:
     night(folder)
-    put(folder, "gen/5.png", 5, 5)
     with_crops = job(scan={"threshold": 0.5, "with_crops": True})
+    nothing_new = night(folder, with_crops)
+    assert nothing_new.exit_code == 0
+    assert_as_at_once(folder, nothing_new)
+    put(folder, "gen/5.png", 5, 5)
     second = night(folder, with_crops)
     put(folder, "gen/6.png", 6, 5)
     third = night(folder)
 
     assert second.exit_code == third.exit_code == 0
+    assert set(table(run_of(second), "crops")["side"].to_pylist()) == {"query"}
     assert_as_at_once(folder, third)
 
 
@@ -362,3 +366,30 @@ def test_references_that_somebody_added_by_hand_stay(folder: Path) -> None:
 
     labels = open_index(index).column("identity").to_pylist()
     assert [labels.count(one) for one in (name(40), name(2), "somebody", name(3))] == [2, 0, 2, 1]
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_file_that_became_another_one_of_its_size_and_time_is_read_again(folder: Path, archive: bool) -> None:
+    """As unpacking an archive over the last one leaves them: every member has its archive's time, bitmaps are of one size."""
+    other = folder / ("new.tar" if archive else "new.png")
+    path = folder / ("gen.tar" if archive else "gen/2.png")
+    size = max(len(png(number, 5)) for number in (2, 9))
+    padding = [(f"{n}.txt", bytes([n]) * 700_000) for n in range(10)]
+
+    def write(to: Path, number: int) -> None:
+        data = png(number, 5).ljust(size, b"\0")
+        if archive:  # so large that its fingerprint looks at samples
+            write_members(to, [*padding[:5], ("x.png", data), *padding[5:], ("3.png", png(3, 5))])
+        else:
+            to.write_bytes(data)
+        os.utime(to, ns=(10**18, 10**18))
+
+    changes = {"queries": [{"name": "gen", "sources": ["gen.tar"]}]} if archive else {}
+    write(path, 2)
+    assert name(2) in table(run_of(night(folder, job(**changes))), "matches")["identity"].to_pylist()
+    write(other, 9)
+    other.replace(path)
+    result = night(folder, job(**changes))
+
+    assert name(9) in table(run_of(result), "matches")["identity"].to_pylist()
+    assert_as_at_once(folder, result, **changes)

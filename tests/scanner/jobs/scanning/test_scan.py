@@ -41,6 +41,7 @@ from scanner.errors import (
 )
 from scanner.faces.quality import Gates
 from scanner.images import decode_rgb
+from scanner.jobs.embedding.embed import embed
 from scanner.jobs.indexing.build import BuildOptions, build
 from scanner.jobs.options import FaceOptions
 from scanner.jobs.scanning.options import ScanOptions
@@ -465,6 +466,20 @@ def test_a_tar_of_queries_gives_the_matches_of_the_folder(people_index: Path, tm
 
     folder_rows = expected_rows(QUERIES, {"people": REFERENCES}, THRESHOLD)
     assert [row[1:] for row in found_rows(result)] == [row[1:] for row in folder_rows]
+
+
+def test_crops_of_embeddings_that_came_without_any_are_those_of_the_references(tmp_path: Path) -> None:
+    write_people(tmp_path / "people", REFERENCES)
+    build(
+        tmp_path / "people.idx", str(tmp_path / "people"), options=BuildOptions(with_crops=True), faces=FACES,
+        sources=BY_FOLDER,
+    )  # fmt: skip
+    embed(str(tmp_path / "people" / name(2)), tmp_path / "q.parquet", faces=FACES)
+    options = ScanOptions(threshold=THRESHOLD, with_crops=True)
+    scan(str(tmp_path / "q.parquet"), against=tmp_path / "people.idx", out=tmp_path / "run", options=options)
+
+    crops = artefacts.read_table(tmp_path / "run" / "crops.parquet", "crops")
+    assert crops["side"].to_pylist() == ["reference", "reference"]
 
 
 def test_a_finished_run_is_not_overwritten_and_resuming_it_does_nothing(
