@@ -17,7 +17,7 @@ from indexes.atomic import write_json
 from indexes.errors import DiskFullError, IndexesError
 from scanner import artefacts
 from scanner.erasing import Retention, apply_retention, erased_before, is_begun
-from scanner.errors import NothingScanned, ScannerError, UsageError
+from scanner.errors import ArtefactError, NothingScanned, ScannerError, UsageError
 from scanner.jobs.folders import remove_folder
 from scanner.jobs.measuring.meter import COSTS_NAME, Meter
 from scanner.nights.account import NIGHT_FORMAT, NIGHT_VERSION, costs_of, exit_code_of, findings_of, still_the_same
@@ -253,7 +253,11 @@ class _Night:
         if found["unchanged"] and self.config.gate.fail_on != "any":  # which asks what is acknowledged by now
             return {**found, **still_the_same(before)}
         base = self.state.nights / before["run"] if before else None
-        return {**found, **findings_of(folder, base if base is not None and base.exists() else None)}
+        try:
+            return {**found, **findings_of(folder, base if base is not None and base.exists() else None)}
+        except (ArtefactError, IndexesError) as error:
+            self._failed(f"queries/{name}", f"{error} It is of the run of the night before: tonight all counts as new.")
+            return {**found, **findings_of(folder, None)}
 
     def _end(self, account: dict[str, Any]) -> NightResult:
         """Write the night's account, which ends it, and clear away its work."""

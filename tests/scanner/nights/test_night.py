@@ -268,3 +268,23 @@ def test_the_gate_fails_on_what_is_new_and_not_acknowledged(tmp_path: Path) -> N
     before, now = (set(table(run_of(one), "matches")["identity"].to_pylist()) for one in (first, second))
     assert {one["identity"] for one in second.account["runs"]["gen"]["diff"]["new"]} == now - before
     assert {"person-004", "person-026"} <= now - before
+
+
+def test_a_run_that_was_damaged_ends_no_later_night(tmp_path: Path) -> None:
+    """What it found cannot be told from what is new: that is said once, and the next night compares with this one."""
+    first_night(tmp_path)
+    config = job(gate={"fail_on": "new"})
+    (run_of(night(tmp_path, config)) / "matches.parquet").write_bytes(b"PAR1 half a page")
+    put(tmp_path, "gen/c.png", 5, 5)
+    second = night(tmp_path, config)
+    put(tmp_path, "gen/d.png", 6, 5)
+    third = night(tmp_path, config)
+
+    assert [error["set"] for error in second.account["errors"]] == ["queries/gen"]
+    assert "matches.parquet" in second.account["errors"][0]["why"]
+    assert "counts as new" in second.account["errors"][0]["why"]
+    findings = second.account["runs"]["gen"]["diff"]["findings"]
+    assert (findings["before"], findings["new"]) == (0, findings["now"])
+    assert second.exit_code == 1
+    assert third.account["errors"] == []
+    assert [one["identity"] for one in third.account["runs"]["gen"]["diff"]["new"]] == ["person-006"]
