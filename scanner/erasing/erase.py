@@ -27,6 +27,7 @@ from scanner.erasing.apply import carry_out
 from scanner.erasing.documents import pictures_of_people, scrub
 from scanner.erasing.journal import Plan
 from scanner.erasing.known import VECTORS_MAX, Known, Wanted
+from scanner.erasing.never_again import erased_before
 from scanner.erasing.pictures import erased_stems
 from scanner.erasing.proof import search
 from scanner.erasing.references import check_unlocked, learn_from_index, needs_compacting
@@ -99,6 +100,7 @@ def erase_everywhere(
     Raises:
         UsageError: nothing to erase was named, a root is not there, or a nightly job is running in one.
         LockedError: an index is being written.
+        ArtefactError: the list of what was erased before cannot be read.
     """
     wanted.check()
     progress = progress or Silent()
@@ -107,6 +109,8 @@ def erase_everywhere(
         raise UsageError("Name the folders that are to be erased from.")
     jobs = jobs_of(paths)
     homes = sorted({*jobs, *(home_of(root) for root in paths if root.exists())})
+    for home in homes:
+        erased_before(home)  # what cannot be written down in the end is not begun
     with _alone([] if dry_run else jobs):
         old = None if dry_run else journal.open_journal(homes)
         if old is not None:

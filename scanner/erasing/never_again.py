@@ -17,6 +17,7 @@ from typing import Any, Final
 from indexes.atomic import write_json
 from scanner import artefacts
 from scanner.erasing.walk import RECORDS
+from scanner.errors import ArtefactError
 
 _NAME: Final = "never-again.json"
 _FORMAT: Final = "identity-leak-never-again"
@@ -30,10 +31,9 @@ def erased_before(home: Path) -> Callable[[str], bool]:
         home: the folder that has the records, such as that of a nightly job.
 
     Raises:
-        ArtefactError: the file is there and cannot be read.
+        ArtefactError: the file is there and cannot be read, or a newer scanner wrote it.
     """
-    path = home / RECORDS / _NAME
-    document: Mapping[str, Any] = artefacts.read_json(path) if path.exists() else {}
+    document = _read(home / RECORDS / _NAME)
     salt, pictures = str(document.get("salt", "")), frozenset(document.get("pictures", ()))
     return lambda picture: bool(pictures) and _salted(salt, picture) in pictures
 
@@ -43,10 +43,23 @@ def never_again(home: Path, erased: Collection[str], *, salt: str) -> None:
     if not erased:
         return
     path = home / RECORDS / _NAME
-    old: Mapping[str, Any] = artefacts.read_json(path) if path.exists() else {}
+    old = _read(path)
     salt = str(old.get("salt", salt))
     pictures = {*old.get("pictures", ()), *(_salted(salt, picture) for picture in erased)}
     write_json(path, {"format": _FORMAT, "format_version": _VERSION, "salt": salt, "pictures": sorted(pictures)})
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        return {}
+    document = artefacts.read_json(path)
+    if (document.get("format"), document.get("format_version")) != (_FORMAT, _VERSION):
+        raise ArtefactError(
+            f"{path} says format {document.get('format')!r}, version {document.get('format_version')!r}; this scanner reads "
+            f"{_FORMAT!r}, version {_VERSION}. Without it, who was erased would be taken in again: bring it back from a copy, "
+            "or use the scanner that wrote it."
+        )
+    return document
 
 
 def _salted(salt: str, picture: str) -> str:
