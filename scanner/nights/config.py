@@ -213,8 +213,12 @@ class JobConfig(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        names = [one.name for one in (*self.candidates, *self.null)]
-        for kind, given in (("candidates and nulls", names), ("queries", [one.name for one in self.queries])):
+        galleries = (*self.candidates, *self.null)
+        for kind, given in (
+            ("candidates and nulls", [one.name for one in galleries]),
+            ("indexes", [f"{one.name}.idx" if one.index is None else Path(one.index).name for one in galleries]),
+            ("queries", [one.name for one in self.queries]),
+        ):
             twice = sorted({name for name in given if given.count(name) > 1})
             if twice:
                 raise ValueError(f"two of the {kind} are called {', '.join(twice)}: give each a name of its own")

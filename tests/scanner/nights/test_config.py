@@ -79,6 +79,7 @@ def test_every_problem_is_listed_with_its_key_and_the_nearest_right_name(tmp_pat
         ),
         ({"queries": [{"name": "a", "sources": ["generated:gen.toml?n=3"]}]}, "write them once with scanner generate"),
         ({"null": [{"name": "people", "index": "x"}]}, "two of the candidates and nulls are called people"),
+        ({"null": [{"name": "x", "index": "far/people.idx/"}]}, "two of the indexes are called people.idx"),
         ({"scan": {}}, "scan: say how close counts"),
         ({"scan": {"fmr": 0.1}}, "calibrate_on"),
         ({"scan": {"threshold": 0.5, "memory": "lots"}}, "memory"),
