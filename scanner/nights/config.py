@@ -226,8 +226,9 @@ class JobConfig(Section):
 
     def sets(self) -> dict[str, GallerySection | QueriesSection]:
         """Return every set by its kind and name, as in `candidates/people`, in the order in which a night takes them in."""
-        kinds = {"candidates": self.candidates, "nulls": self.null, "queries": self.queries}
-        return {f"{kind}/{one.name}": one for kind, sections in kinds.items() for one in sections}
+        galleries = (("candidates", self.candidates), ("nulls", self.null))
+        found = {f"{kind}/{one.name}": one for kind, sections in galleries for one in sections}
+        return found | {f"queries/{one.name}": one for one in self.queries}
 
     def faces(self, folder: Path) -> FaceOptions:
         """Return how pictures become vectors; a network's path is relative to `folder`."""

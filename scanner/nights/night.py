@@ -144,8 +144,9 @@ class _Night:
         self.resumed = self.state.tonight.exists()
         artefacts.make_private_folder(self.state.tonight)
         mark = self.state.tonight / "night.json"
-        found = artefacts.read_json(mark) if mark.exists() else {"night": self.number}
-        self.number, before = int(found["night"]), found.get("sets", {})
+        found: dict[str, Any] = artefacts.read_json(mark) if mark.exists() else {"night": self.number}
+        before: dict[str, list[str]] = found.get("sets", {})
+        self.number = int(found["night"])
         now = {
             name: [*section.sources, sources_of(section).identity_from] for name, section in self.config.sets().items()
         }
