@@ -225,6 +225,17 @@ def _opened(sources: SourceOptions, spec: str) -> Iterator[Source]:
     yield from source.parts if isinstance(source, ChainedSource) else [source]
 
 
+def state_of(spec: str) -> str:
+    """Return the hash of what changes when anything in a source does; clocks are in it."""
+    total = hashlib.sha256()
+    for part in _opened(SourceOptions(), spec):
+        if isinstance(part, FolderSource):
+            total.update(json.dumps(part.stamps()).encode())
+        else:
+            total.update(json.dumps([part.uri, fingerprint_of(part), _changed_at(part)]).encode())
+    return total.hexdigest()
+
+
 def fingerprint_of(part: Source) -> str:
     """Return what changes when an archive's content does."""
     return hashlib.sha256(json.dumps(part.describe(), sort_keys=True).encode()).hexdigest()[:32]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from scanner.jobs.scanning.scan import finish_run, search_and_write
 from scanner.jobs.versions import code_sha256
 from scanner.nights.collection import Collection
 from scanner.nights.known import Known, Queries, Search
+from scanner.nights.listing import state_of
 from scanner.nights.memory import Memory
 from scanner.nights.remembered import Remembered
 from scanner.search import Gallery, check_fingerprint, open_galleries
@@ -117,7 +117,7 @@ def _state_of(calibrate_on: str) -> str:
         return f"{path.name} {open_index(path).manifest_sha256}"
     if path.is_file():
         return f"{path.name} {file_sha256(path)}"
-    return json.dumps(SourceOptions().open([calibrate_on]).describe(), sort_keys=True)
+    return state_of(calibrate_on)
 
 
 def _engine(options: ScanOptions, gallery: Gallery, references: References) -> Engine:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_people import name, photos_of, write_people
+from drawn_people import name, photos_of, png, write_people
 from small_job import job, night, put, run_of, table, tree
 
 from indexes.keys import TEXT_VARIABLE
@@ -162,3 +163,27 @@ def test_a_stopped_night_that_is_given_other_sources_looks_at_those(
     assert night(folder, job(**changes)).account["runs"]["gen"]["unchanged"]
     back = night(folder)
     assert table(run_of(back), "queries").num_rows == 5
+
+
+def test_a_threshold_follows_the_pictures_that_it_is_calibrated_on(folder: Path) -> None:
+    """Though they keep their names, sizes and times."""
+    cal, size = folder / "cal", max(len(png(*photo)) for photo in photos_of(range(100, 124), range(2)))
+    cal.mkdir()
+    labels = [[f"{number}-{photo}.png", number] for number, photo in photos_of(range(12), range(2))]
+    (cal / "dataset.json").write_text(json.dumps({"labels": labels}))
+
+    def write(first: int) -> None:
+        for number, photo in photos_of(range(12), range(2)):
+            path = cal / f"{number}-{photo}.png"
+            path.write_bytes(png(first + number, photo).ljust(size, b"\0"))
+            os.utime(path, ns=(10**18, 10**18))
+
+    config = job(scan={"fmr": 0.3, "calibrate_on": "cal"})
+    write(100)
+    first = night(folder, config)
+    assert night(folder, config).account["runs"]["gen"]["unchanged"]
+    write(112)
+    second = night(folder, config)
+
+    values = [artefacts.read_json(run_of(one) / "run.json")["threshold"]["value"] for one in (first, second)]
+    assert values[0] != values[1]
