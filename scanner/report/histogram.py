@@ -13,6 +13,7 @@ from scanner.report.axes import Tick
 WIDTH, HEIGHT = 760, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 14, 40
 BIN = 0.01
+_COSINE_MAX = 1.001  # thresholds are chosen between scores, and may lie a little above the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,13 @@ def best_score_figure(scores: NDArray[np.float32], threshold: float) -> Figure:
     Args:
         scores: (n,) float32, one best score a query.
         threshold: inclusive; the bins are laid so that it falls on an edge.
+
+    Raises:
+        ValueError: a score or the threshold is no cosine, so that there would be bins without number.
     """
+    cosines = np.append(scores.astype(np.float64), threshold)
+    if not (np.abs(cosines) <= _COSINE_MAX).all():
+        raise ValueError("a best score or the threshold is not in [-1, 1]")
     low = min(float(scores.min(initial=1.0)), threshold) - 0.02
     high = min(1.0, max(float(scores.max(initial=-1.0)), threshold) + 0.02)
     below = math.ceil((threshold - low) / BIN)

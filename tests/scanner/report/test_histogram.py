@@ -96,3 +96,9 @@ def test_equal_scores_give_equal_figures():
     scores = np.random.default_rng(0).uniform(-0.2, 0.9, 500).astype(np.float32)
 
     assert best_score_figure(scores, 0.43) == best_score_figure(scores[::-1].copy(), 0.43)
+
+
+@pytest.mark.parametrize(("score", "threshold"), [(2**31, 0.5), (-3.0, 0.5), (np.nan, 0.5), (0.3, 1e9), (0.3, np.nan)])
+def test_what_is_no_cosine_is_refused_before_bins_are_made(score, threshold):
+    with pytest.raises(ValueError, match=r"not in \[-1, 1\]"):
+        best_score_figure(np.array([0.2, score], np.float32), threshold)
