@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import ast
 import io
-import pickletools
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ import torch
 from scanner.errors import ModelError
 from scanner.networks.limits import ZIP_DAMAGE, unpacked_bytes
 from scanner.networks.safe_ops import is_harmless
+from scanner.networks.script_tensors import ARCHIVES, check_tensors
 
 SCRIPT_BYTES_MAX = 4 * 1024**3
 _BUILT_IN = frozenset(
@@ -80,7 +80,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     try:
         entries = _entries(path)
         _refuse_harm(entries, path)
-        _check_lengths(entries)
+        check_tensors(entries)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
             module: torch.jit.ScriptModule = torch.jit.load(_packed(entries), map_location="cpu")  # type: ignore[no-untyped-call]
@@ -100,7 +100,19 @@ def _entries(path: Path) -> dict[str, bytes]:
                 f"{path} unpacks to {size} bytes; networks over {SCRIPT_BYTES_MAX} bytes, or much larger than their file, are "
                 "not opened. Save it again with torch.jit.save, which does not compress."
             )
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {name: archive.read(name) for name in archive.namelist() if _is_needed(name.partition("/")[2])}
+
+
+def _is_needed(name: str) -> bool:
+    """Say whether the network is in it; not, for instance, where its code was written, or what it was traced with."""
+    folder, _, rest = name.partition("/")
+    if folder == "code":
+        return name.endswith(".py")
+    return (
+        name in {"version", "byteorder"}
+        or (folder in ARCHIVES and rest != "")
+        or folder.removesuffix(".pkl") in ARCHIVES
+    )
 
 
 def _packed(entries: dict[str, bytes]) -> io.BytesIO:
@@ -114,14 +126,6 @@ def _packed(entries: dict[str, bytes]) -> io.BytesIO:
             archive.writestr(name, content)
     packed.seek(0)
     return packed
-
-
-def _check_lengths(entries: Mapping[str, bytes]) -> None:
-    """Raise ValueError where an instruction claims more bytes than there are: torch makes room for them before it looks."""
-    for name, content in entries.items():
-        if name.endswith(".pkl"):
-            for _ in pickletools.genops(content):  # names the instructions, runs none
-                pass
 
 
 def _refuse_harm(entries: dict[str, bytes], path: Path) -> None:
