@@ -115,17 +115,17 @@ def erase_everywhere(
         old = None if dry_run else journal.open_journal(homes)
         if old is not None:
             progress.note("an erasure that was interrupted is ended first")
-            left, records = _end(old, progress)
+            ended = _end(old, progress)
             if old.is_for(paths, wanted):
-                return _erasure(old, walk(paths), left, records, finished_before=True)
+                return _erasure(old, walk(paths), *ended, finished_before=True)
         plan, found = _look(paths, homes, wanted, clock, request, receipt, progress)
         if dry_run:
-            return _erasure(plan, found, (), ())
+            return _erasure(plan, found, (), _alike(plan), ())
         for path in plan.indexes:
             check_unlocked(path)
         journal.write_journal(plan)
-        left, records = _end(plan, progress)
-    return _erasure(plan, found, left, records, finished_before=old is not None)
+        ended = _end(plan, progress)
+    return _erasure(plan, found, *ended, finished_before=old is not None)
 
 
 def search_everywhere(roots: Sequence[str | Path], wanted: Wanted) -> Erasure:
@@ -140,25 +140,45 @@ def search_everywhere(roots: Sequence[str | Path], wanted: Wanted) -> Erasure:
 
 
 def _erasure(
-    plan: Plan, found: Found, left: Sequence[str], records: Sequence[Path], *, finished_before: bool = False
+    plan: Plan,
+    found: Found,
+    left: Sequence[str],
+    alike: tuple[str, ...],
+    records: Sequence[Path],
+    *,
+    finished_before: bool = False,
 ) -> Erasure:
     receipt = plan.receipt if records else None
     return Erasure(
-        plan.counts, tuple(left), plan.unreadable, _by_folder(found.unknown), names_alike(plan.roots, plan.wanted.identities, plan.known),
-        tuple(records), receipt, finished_before,
-    )  # fmt: skip
+        plan.counts,
+        tuple(left),
+        plan.unreadable,
+        _by_folder(found.unknown),
+        alike,
+        tuple(records),
+        receipt,
+        finished_before,
+    )
 
 
-def _end(plan: Plan, progress: Progress) -> tuple[list[str], list[Path]]:
-    """Do what a plan says, prove it, write the records; the journal goes last."""
+def _end(plan: Plan, progress: Progress) -> tuple[list[str], tuple[str, ...], list[Path]]:
+    """Do what a plan says, prove it, write the records; the journal goes last, for it alone has the receipt until it is told.
+
+    Returns:
+        What is left, the names alike, and the records.
+    """
     carry_out(plan, progress)
     progress.stage("proof", total=1, unit="searches")
-    left = search(plan.roots, plan.known)
+    left, alike = search(plan.roots, plan.known), _alike(plan)
     progress.advance(1)
     found = walk(plan.roots)
     records = journal.write_records(plan, left=len(left), unknown=len(found.unknown))
     journal.remove_journal(plan)
-    return left, records
+    return left, alike, records
+
+
+def _alike(plan: Plan) -> tuple[str, ...]:
+    return names_alike(plan.roots, plan.wanted.identities, plan.known)
 
 
 def _look(

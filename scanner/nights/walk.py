@@ -96,7 +96,7 @@ def walk(
         except _IN_ORDER:
             marker.clear()
             raise
-        except Exception:
+        except Exception:  # a bug that one entry sets off: it is looked for, and raised where it is not found
             if looked == number:
                 raise
             if number < alone_until:

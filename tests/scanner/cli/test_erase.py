@@ -12,6 +12,8 @@ from indexes import open_index
 from indexes.lock import write_lock
 from scanner import BuildOptions, ScanOptions, build, scan
 from scanner.cli import main
+from scanner.erasing import Wanted
+from scanner.erasing.journal import commitment_of
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
@@ -151,3 +153,23 @@ def test_names_that_hold_the_label_in_a_longer_word_are_told_and_stay(
 
     assert before["alike"] == done["alike"] == after["alike"] == ["gen/p-000_01.png"], before
     assert "look yourself: 1 name holds the label" in text
+
+
+def test_the_receipt_is_told_though_the_search_for_names_was_interrupted(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = [str(folder), "--identity", "p-000", "--everywhere"]
+
+    def interrupted(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr("scanner.erasing.erase.names_alike", interrupted)
+        assert main(["erase", *person]) == 130
+    said(capsys)
+    assert main(["erase", *person]) == 0
+    done, _ = said(capsys)
+
+    assert done["finished_before"]
+    record = json.loads((folder / "erasures" / "0001.json").read_text())
+    assert commitment_of(done["receipt"], Wanted(identities=("p-000",))) == record["commitment"]

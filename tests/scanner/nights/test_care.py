@@ -25,14 +25,6 @@ from scanner.records import content_id
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_people(tmp_path / "people", photos_of(range(12), range(2)))
-    for number in (2, 3, 4, 40):
-        put(tmp_path, f"gen/{number}.png", number, 5)
-    return tmp_path
-
-
 class StopAt(Silent):
     """Ends the night at a stage."""
 

@@ -41,14 +41,6 @@ def assert_as_at_once(folder: Path, result: NightResult, **changes: Any) -> None
         assert found[part] == one, part
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_people(tmp_path / "people", photos_of(range(12), range(2)))
-    for number in (2, 3, 4, 40):
-        put(tmp_path, f"gen/{number}.png", number, 5)
-    return tmp_path
-
-
 def test_a_reference_that_was_moved_to_another_person_is_that_persons(folder: Path) -> None:
     night(folder)
     (folder / "people" / "somebody").mkdir()

@@ -22,14 +22,6 @@ from scanner.nights.preview import preview
 KEY = base64.b64encode(bytes(range(32))).decode()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_people(tmp_path / "people", photos_of(range(12), range(2)))
-    for number in (2, 3, 4, 40):
-        put(tmp_path, f"gen/{number}.png", number, 5)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("changed", "word"),
     [({"faces": "whole"}, "mode aligned, now whole"), ({"select": "all"}, "select central, now all")],
